@@ -1,0 +1,12 @@
+"""Makes the tests of every distribution import that distribution, and not its folder.
+
+In the importlib mode pytest names `statusthing_sqlite/tests/test_store.py` by its path,
+`statusthing_sqlite.tests.test_store`, and makes the parents that are not imported yet out of
+folders: an empty package `statusthing_sqlite` that hides the installed one. Each distribution whose
+folder has tests of its own is therefore imported first, here.
+https://docs.pytest.org/en/stable/explanation/pythonpath.html
+"""
+
+from __future__ import annotations
+
+import statusthing_sqlite  # noqa: F401

@@ -1,0 +1,151 @@
+"""`build_app`: a store becomes an ASGI application. Composition, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.routing import Router
+
+from statusthing.identity import Identify, Scope, loopback_identity
+from statusthing.rpc.application import RpcApplication
+from statusthing.rpc.reflection import reflection
+from statusthing.service import StatusThing
+from statusthing.store import Store
+from statusthing.web.routes import routes
+
+_log = logging.getLogger("statusthing.request")
+
+
+def build_app(
+    store: Store,
+    *,
+    identify: Identify | None = None,
+    defaults: bool = False,
+    migrate: bool = False,
+    devmode: bool = False,
+) -> App:
+    """Build an ASGI application over a store.
+
+    It works at the root and mounted under a prefix, with and without lifespan events: the store is
+    opened by whichever comes first, the lifespan or a request, and closed by the lifespan's end.
+
+    Args:
+        store: where everything is kept; not open yet, or open.
+        identify: who is asking; see `statusthing.identity.Identify`. By default callers on this
+            machine may write, and everybody may read.
+        defaults: make the default statuses in a store that never held anything.
+        migrate: bring an older store up to date before it is opened; otherwise opening one raises
+            SchemaOutdated.
+        devmode: serve gRPC reflection.
+    """
+    return App(
+        StatusThing(store),
+        identify or loopback_identity,
+        defaults=defaults,
+        migrate=migrate,
+        devmode=devmode,
+    )
+
+
+class App:
+    """The application that `build_app` returns.
+
+    Attributes:
+        st: the service, for the program that embeds it.
+    """
+
+    def __init__(
+        self,
+        st: StatusThing,
+        identify: Identify,
+        *,
+        defaults: bool,
+        migrate: bool,
+        devmode: bool,
+    ) -> None:
+        self.st = st
+        self._defaults = defaults
+        self._migrate = migrate
+        self._opened = False
+        self._opening = asyncio.Lock()
+        rpc = RpcApplication(
+            st, identify=identify, ready=self._ready, more=reflection() if devmode else {}
+        )
+        self._router = Router(routes(st, self._ready), redirect_slashes=False, default=rpc)
+
+    async def __call__(
+        self,
+        scope: Scope,
+        receive: Callable[[], Awaitable[Any]],
+        send: Callable[[Any], Awaitable[None]],
+    ) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            await send({"type": "websocket.close"})
+
+    async def _ready(self) -> None:
+        if self._opened:
+            return
+        async with self._opening:
+            if not self._opened:
+                if self._migrate:
+                    await self.st.store.migrate()
+                await self.st.store.open()
+                if self._defaults:
+                    await self.st.add_default_statuses()
+                self._opened = True
+
+    async def _lifespan(
+        self,
+        receive: Callable[[], Awaitable[Any]],
+        send: Callable[[Any], Awaitable[None]],
+    ) -> None:
+        await receive()
+        try:
+            await self._ready()
+        except Exception as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            raise
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self._opened = False
+        await self.st.store.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _http(
+        self,
+        scope: Scope,
+        receive: Callable[[], Awaitable[Any]],
+        send: Callable[[Any], Awaitable[None]],
+    ) -> None:
+        began = time.perf_counter()
+        status = 0
+
+        async def watched_send(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._router(scope, receive, watched_send)
+        finally:
+            # Never the query string: a GET carries its message there.
+            _log.info(
+                "%s %s %d",
+                scope["method"],
+                scope["path"],
+                status,
+                extra={
+                    "code": scope.get("statusthing.code", "ok"),
+                    "milliseconds": round((time.perf_counter() - began) * 1_000, 1),
+                },
+            )

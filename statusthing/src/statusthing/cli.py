@@ -1,0 +1,125 @@
+"""The `statusthing` command.
+
+Exit codes: 0; 2 for a mistake of whoever typed the command, told in one line on stderr; 1 for
+anything else. Every option can also come from the environment, as `STATUSTHING_` and its name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from statusthing import __version__
+from statusthing.errors import SchemaMismatch, StatusThingError, UserMistake
+from statusthing.identity import is_loopback
+from statusthing.registry import installed, open_store
+from statusthing.store import Store
+
+DEFAULT_STORE = "sqlite:///statusthing.db"
+DEFAULT_ADDR = "127.0.0.1:9000"
+
+_store_option: Callable[[Any], Any] = click.option(
+    "--store",
+    metavar="URL",
+    default=DEFAULT_STORE,
+    envvar="STATUSTHING_STORE",
+    show_default=True,
+    help="Where everything is kept.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def command() -> None:
+    """A status page: items, their statuses, and notes about them."""
+
+
+@command.command()
+@_store_option
+@click.option(
+    "--addr",
+    "--api-addr",
+    metavar="HOST:PORT",
+    default=DEFAULT_ADDR,
+    envvar=["STATUSTHING_ADDR", "STATUSTHING_API_ADDR"],
+    show_default=True,
+    help="Where to listen, on this machine only; port 0 takes a free one.",
+)
+@click.option(
+    "--devmode", is_flag=True, envvar="STATUSTHING_DEVMODE", help="Serve gRPC reflection."
+)
+def serve(store: str, addr: str, *, devmode: bool) -> None:
+    """Serve the API and the pages until SIGINT or SIGTERM."""
+    # What serving needs takes a while to load, and no other command needs it.
+    from statusthing import logs, server  # noqa: PLC0415
+    from statusthing.app import build_app  # noqa: PLC0415
+
+    if not is_loopback(addr):
+        msg = (
+            f"cannot listen on {addr}: whoever reaches this server may write, so it listens on "
+            "this machine only; give 127.0.0.1:9000, localhost:9000, [::1]:9000 or another port"
+        )
+        raise UserMistake(msg)
+    opened = open_store(store)
+    logs.configure()
+
+    def started(url: str) -> None:
+        click.echo(f"listening on {url}")
+        click.echo(f"data in {opened.url}")
+
+    app = build_app(opened, defaults=True, migrate=True, devmode=devmode)
+    server.run(app, addr=addr, on_start=started)
+
+
+@command.command()
+@_store_option
+def migrate(store: str) -> None:
+    """Bring the layout of a store up to date, or make an empty one."""
+    opened = open_store(store)
+    version = asyncio.run(_migrate(opened))
+    click.echo(f"data in {opened.url} is laid out as version {version}")
+
+
+async def _migrate(store: Store) -> str:
+    await store.migrate()
+    await store.open()
+    try:
+        return store.schema.version
+    finally:
+        await store.close()
+
+
+@command.command()
+@_store_option
+def stores(store: str) -> None:
+    """List the stores that are installed; an asterisk marks the one of --store."""
+    chosen = store.partition(":")[0]
+    for point in installed():
+        mark = "*" if point.name == chosen else " "
+        origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+        click.echo(f"{mark} {point.name}:  {origin}")
+
+
+def main() -> None:
+    """Run the command, and end the process with its exit code."""
+    try:
+        code = command.main(prog_name="statusthing", standalone_mode=False)
+    except click.exceptions.Abort:
+        _fail("interrupted", 1)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except (UserMistake, SchemaMismatch) as error:
+        _fail(str(error), 2)
+    except StatusThingError as error:
+        _fail(str(error), 1)
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"statusthing: {' '.join(message.split())}", err=True)
+    sys.exit(code)

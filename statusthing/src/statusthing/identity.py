@@ -1,0 +1,69 @@
+"""Who is asking, found out from an ASGI scope."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from statusthing.access import ANONYMOUS, Principal, Role
+from statusthing.errors import Unauthenticated
+
+Scope = MutableMapping[str, Any]
+
+Identify = Callable[[Scope], Awaitable[Principal | None]]
+"""Names the principal of a request, once and before its body is read; None is an anonymous one."""
+
+LOOPBACK_EDITOR = Principal(name="loopback", role=Role.EDITOR)
+"""Whoever sits at this machine."""
+
+_FORWARDED = (b"forwarded", b"x-forwarded-")
+
+
+async def loopback_identity(scope: Scope) -> Principal | None:
+    """Take callers on this machine for editors where they may write, everybody else for anonymous.
+
+    Reading needs no role, and what an anonymous visitor gets from a GET may be cached.
+
+    The address of the peer and the name in `Host` must both be loopback: the first keeps out the
+    network, the second keeps out web pages that had their own name resolve to this machine (DNS
+    rebinding). Whoever was forwarded by a proxy sits elsewhere.
+
+    Raises:
+        Unauthenticated: there are credentials; nobody was ever given any.
+    """
+    hosts = []
+    forwarded = False
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            raise Unauthenticated("these credentials are not known here")
+        if name == b"host":
+            hosts.append(value)
+        forwarded |= name.startswith(_FORWARDED)
+    peer = scope.get("client")
+    local = (
+        scope["method"] == "POST"
+        and not forwarded
+        and peer is not None
+        and _is_loopback(peer[0])
+        and len(hosts) == 1
+        and is_loopback(hosts[0].decode("latin-1"))
+    )
+    return LOOPBACK_EDITOR if local else ANONYMOUS
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host means this machine and nothing else.
+
+    Args:
+        host: a name or an address, with or without a port; an IPv6 address in brackets.
+    """
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    return name.lower() == "localhost" or _is_loopback(name)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,59 @@
+"""The log: one entry for each record that was added, replaced or removed, in one total order.
+
+Entries are numbered `(revision, seq)`: a revision is one unit of work that changed something, `seq`
+counts its changes from 0. Revisions have no gaps. Everything that follows the state of a store over
+time reads this log; nothing else has to be kept in step with the records.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from statusthing.model import Record
+
+
+class Action(enum.Enum):
+    """What happened to the subject."""
+
+    ADDED = "added"
+    REPLACED = "replaced"
+    REMOVED = "removed"
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry.
+
+    Attributes:
+        revision: the revision that the whole unit of work shares.
+        seq: its place within the revision, from 0.
+        at: when, in UTC; never earlier than the entry before it.
+        actor: who asked, as `Principal.name` says it.
+        action: what happened.
+        kind: the record's type, `Item` for one.
+        subject: the record's id.
+        before: the record as it was, as JSON-able data; None where it was added.
+        after: the record as it is now; None where it was removed.
+        public: whether an anonymous visitor may see that this happened.
+    """
+
+    revision: int
+    seq: int
+    at: datetime
+    actor: str
+    action: Action
+    kind: str
+    subject: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    public: bool
+
+
+def describe(record: Record) -> dict[str, Any]:
+    """Turn a record into what the log keeps of it: JSON-able data, without anything secret."""
+    data = msgspec.to_builtins(record)
+    assert isinstance(data, dict)  # noqa: S101 - a struct always becomes a dict
+    return data

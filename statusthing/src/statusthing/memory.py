@@ -1,0 +1,308 @@
+"""The reference store: everything in this process's memory, nothing kept after it.
+
+It is the contract of `statusthing.store` in its plainest form. A state is never changed once it is
+committed: a write copies the tables that it touches and puts the new state in the place of the old
+one, so that a snapshot is a reference, and rolling back is forgetting.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import msgspec
+
+from statusthing.errors import (
+    AlreadyExists,
+    InUse,
+    MissingReference,
+    NestedUnit,
+    NotFound,
+    StoreClosed,
+    UnloggedWrite,
+    UserMistake,
+    VersionConflict,
+)
+from statusthing.log import Change
+from statusthing.model import RECORDS, Record
+from statusthing.store import Query, Range, SchemaState, Transaction
+from statusthing.wakeup import Wakeup
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Record)
+Q = TypeVar("Q", bound="Record | Change")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TICK = timedelta(microseconds=1)
+
+_Table = Mapping[Any, Any]
+
+
+class _State(msgspec.Struct, frozen=True, kw_only=True):
+    """All of a store at one revision. Tables map a record's id, or a change's number, to it."""
+
+    tables: Mapping[type[Any], _Table] = MappingProxyType(
+        dict.fromkeys((*RECORDS, Change), MappingProxyType({}))
+    )
+    revision: int = 0
+    public_revision: int = 0
+    time: datetime = _EPOCH
+
+
+class MemoryStore:
+    """A store that lives as long as its object."""
+
+    url = "memory://"
+    schema = SchemaState(version="memory", created=True)
+
+    def __init__(self) -> None:
+        self._state = _State()
+        self._writing = threading.Lock()
+        self._unit = threading.local()
+        self._wakeup: Wakeup | None = None
+        self._pid = os.getpid()
+
+    async def open(self) -> None:
+        """Make the store ready."""
+        if self._wakeup is None:
+            self._wakeup = Wakeup()
+            self._wakeup.announce(self._state.revision)
+
+    async def migrate(self) -> None:
+        """Do nothing: what lives in memory is as old as the code."""
+
+    async def close(self) -> None:
+        """End the waiting calls. The data stays with the object, and `open` takes it up again."""
+        if self._wakeup is not None:
+            self._wakeup.close()
+            self._wakeup = None
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run a unit that only reads."""
+        self._opened()
+        state = self._state
+        return self._run(work, _Reading(state.tables, state.revision, state))
+
+    async def write(self, work: Callable[[Transaction], T], *, now: datetime) -> T:
+        """Run a unit that may write; see `Store.write`."""
+        wakeup = self._opened()
+        if getattr(self._unit, "running", False):
+            raise NestedUnit("a unit of work cannot start another one")
+        with self._writing:
+            unit = _Writing(self._state, now)
+            result = self._run(work, unit)
+            self._state = unit.commit()
+            wakeup.announce(self._state.revision)
+        return result
+
+    async def wait(self, after: int) -> int:
+        """Return the head once it is above `after`."""
+        return await self._opened().wait(after)
+
+    def _opened(self) -> Wakeup:
+        if self._wakeup is None:
+            raise StoreClosed("the memory store is not open")
+        if os.getpid() != self._pid:
+            raise StoreClosed("this store was opened before a fork: open one after it")
+        return self._wakeup
+
+    def _run(self, work: Callable[[Transaction], T], transaction: Transaction) -> T:
+        if getattr(self._unit, "running", False):
+            raise NestedUnit("a unit of work cannot start another one")
+        self._unit.running = True
+        try:
+            return work(transaction)
+        finally:
+            self._unit.running = False
+
+
+class _Reading:
+    """A transaction over one state."""
+
+    def __init__(self, tables: Mapping[type[Any], _Table], revision: int, head: _State) -> None:
+        self._tables = tables
+        self.revision = revision
+        self.public_revision = head.public_revision
+        self.now = head.time
+
+    def get(self, kind: type[R], id: str) -> R:
+        try:
+            record: R = self._tables[kind][id]
+        except KeyError:
+            raise NotFound(kind.__name__, id) from None
+        return record
+
+    def find(self, query: Query[Q]) -> Sequence[Q]:
+        rows = sorted(self._matching(query), key=_key)
+        if query.newest_per is not None:
+            rows = _newest_per(rows, *query.newest_per)
+        if query.descending:
+            rows.reverse()
+        if query.after is not None:
+            after = query.after
+            rows = [r for r in rows if (_key(r) < after if query.descending else _key(r) > after)]
+        return rows[: query.limit]
+
+    def count(self, query: Query[Any]) -> int:
+        return len(self.find(msgspec.structs.replace(query, after=None, limit=None)))
+
+    def _matching(self, query: Query[Q]) -> Iterable[Q]:
+        return (
+            row
+            for row in self._tables[query.kind].values()
+            if all(_satisfies(getattr(row, field), want) for field, want in query.where.items())
+        )
+
+    def add(self, record: Record) -> None:
+        raise _READ_ONLY
+
+    def replace(self, record: Record, *, expect: int) -> None:
+        raise _READ_ONLY
+
+    def remove(self, kind: type[Record], id: str) -> None:
+        raise _READ_ONLY
+
+    def remove_where(self, query: Query[Any], *, limit: int) -> int:
+        raise _READ_ONLY
+
+    def append(self, change: Change) -> None:
+        raise _READ_ONLY
+
+
+_READ_ONLY = TypeError("a unit that only reads cannot write: run it with Store.write")
+
+
+class _Writing(_Reading):
+    """A transaction over copies of the tables that it touches."""
+
+    def __init__(self, head: _State, now: datetime) -> None:
+        super().__init__(head.tables, head.revision + 1, head)
+        self._head = head
+        self._copies: dict[type[Any], dict[Any, Any]] = {}
+        self._changed = False
+        self._appended = 0
+        self.now = max(now, head.time + _TICK)
+
+    def add(self, record: Record) -> None:
+        kind = type(record)
+        if record.id in self._tables[kind]:
+            raise AlreadyExists(kind.__name__, "id", record.id)
+        self._check(record)
+        self._put(record)
+
+    def replace(self, record: Record, *, expect: int) -> None:
+        kind = type(record)
+        actual = self.get(kind, record.id).version
+        if actual != expect:
+            raise VersionConflict(kind.__name__, record.id, expected=expect, actual=actual)
+        self._check(record)
+        self._put(record)
+
+    def remove(self, kind: type[Record], id: str) -> None:
+        self.get(kind, id)
+        users = sum(
+            self.count(Query(user, where={field: id}))
+            for user, spec in RECORDS.items()
+            for field, target in spec.references.items()
+            if target is kind
+        )
+        if users:
+            raise InUse(kind.__name__, id, users)
+        del self._own(kind)[id]
+        self._changed |= RECORDS[kind].logged
+
+    def remove_where(self, query: Query[Any], *, limit: int) -> int:
+        if query.kind is not Change and RECORDS[query.kind].logged:
+            msg = f"{query.kind.__name__} is a logged type: remove such records one by one"
+            raise TypeError(msg)
+        doomed = self.find(msgspec.structs.replace(query, limit=limit))
+        table = self._own(query.kind)
+        for row in doomed:
+            del table[_identity(row)]
+        return len(doomed)
+
+    def append(self, change: Change) -> None:
+        if (change.revision, change.seq) != (self.revision, self._appended):
+            msg = f"expected change {self.revision}/{self._appended}"
+            raise UnloggedWrite(msg)
+        self._own(Change)[_identity(change)] = change
+        self._appended += 1
+        if change.public:
+            self.public_revision = self.revision
+
+    def commit(self) -> _State:
+        if self._changed != bool(self._appended):
+            raise UnloggedWrite("a unit must log what it changes, and change what it logs")
+        if not self._appended:
+            return msgspec.structs.replace(self._head, tables=self._tables)
+        return _State(
+            tables=self._tables,
+            revision=self.revision,
+            public_revision=self.public_revision,
+            time=self.now,
+        )
+
+    def _check(self, record: Record) -> None:
+        kind = type(record)
+        for field in RECORDS[kind].unique:
+            value = getattr(record, field)
+            if value is not None and any(
+                getattr(other, field) == value and other.id != record.id
+                for other in self._tables[kind].values()
+            ):
+                raise AlreadyExists(kind.__name__, field, value)
+        for field, target in RECORDS[kind].references.items():
+            value = getattr(record, field)
+            if value is not None and value not in self._tables[target]:
+                raise MissingReference(target.__name__, value, field)
+
+    def _put(self, record: Record) -> None:
+        self._own(type(record))[record.id] = record
+        self._changed |= RECORDS[type(record)].logged
+
+    def _own(self, kind: type[Any]) -> dict[Any, Any]:
+        if kind not in self._copies:
+            self._copies[kind] = dict(self._tables[kind])
+            self._tables = {**self._tables, **self._copies}
+        return self._copies[kind]
+
+
+def _identity(row: Record | Change) -> Any:
+    return row.id if isinstance(row, Record) else _key(row)
+
+
+def _key(row: Record | Change) -> tuple[Any, Any]:
+    return (row.created, row.id) if isinstance(row, Record) else (row.revision, row.seq)
+
+
+def _satisfies(value: Any, want: Any) -> bool:
+    if isinstance(want, frozenset):
+        return value in want
+    if isinstance(want, Range):
+        return (want.ge is None or value >= want.ge) and (want.lt is None or value < want.lt)
+    return bool(value == want)
+
+
+def _newest_per(rows: list[Q], field: str, n: int) -> list[Q]:
+    groups = defaultdict(list)
+    for row in rows:
+        groups[getattr(row, field)].append(row)
+    kept = {_identity(row) for group in groups.values() for row in group[-n:]}
+    return [row for row in rows if _identity(row) in kept]
+
+
+def from_url(url: str) -> MemoryStore:
+    """Make a store from `memory://`.
+
+    Raises:
+        UserMistake: there is more in the URL than that.
+    """
+    if url != MemoryStore.url:
+        msg = f"{MemoryStore.url} takes nothing behind it"
+        raise UserMistake(msg)
+    return MemoryStore()

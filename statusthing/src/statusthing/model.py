@@ -1,0 +1,212 @@
+"""The domain: what a store keeps, and what a caller sees.
+
+**Records** (`Item`, `Status`, `Note`, ...) are flat, immutable and complete: a store keeps them
+whole and replaces them whole. **Views** (`ItemView`, `StatusView`, `NoteView`) are what operations
+return: shaped and spelled like the API's JSON, an item with its status and its notes inside.
+`RECORDS` describes every record type to the stores, so that a new type needs no new store method.
+
+All instants are timezone-aware and in UTC, with microseconds. All text is kept exactly as given.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+
+import msgspec
+
+
+class StatusKind(enum.Enum):
+    """What a status means to the software, whatever it is called. Values are the wire's names.
+
+    The order is the wire's numbering, from 0.
+    """
+
+    UNKNOWN = "STATUS_KIND_UNKNOWN"
+    UP = "STATUS_KIND_UP"
+    DOWN = "STATUS_KIND_DOWN"
+    WARNING = "STATUS_KIND_WARNING"
+    UNAVAILABLE = "STATUS_KIND_UNAVAILABLE"
+    AVAILABLE = "STATUS_KIND_AVAILABLE"
+    INVESTIGATING = "STATUS_KIND_INVESTIGATING"
+    OBSERVING = "STATUS_KIND_OBSERVING"
+    CREATED = "STATUS_KIND_CREATED"
+    ONLINE = "STATUS_KIND_ONLINE"
+    OFFLINE = "STATUS_KIND_OFFLINE"
+    DECOMM = "STATUS_KIND_DECOMM"
+
+
+DEFAULT_COLOR = "#5DFC0A"
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What every record has.
+
+    Attributes:
+        id: unique within its kind; `[A-Za-z0-9._~-]`, 1 to 64 characters.
+        created: when it was added; with `id` the order of every list.
+        updated: when it was last changed.
+        version: 1 when added, one more with each change.
+    """
+
+    id: str
+    created: datetime
+    updated: datetime
+    version: int = 1
+
+
+class Status(Record, frozen=True, kw_only=True):
+    """A state that items can be in: a name that its makers chose, and a kind."""
+
+    name: str
+    description: str = ""
+    color: str = DEFAULT_COLOR
+    kind: StatusKind
+
+
+class Item(Record, frozen=True, kw_only=True):
+    """A thing whose state is told to others. `position` orders pages, lowest first."""
+
+    name: str
+    description: str = ""
+    status_id: str | None = None
+    position: int = 0
+
+
+class Note(Record, frozen=True, kw_only=True):
+    """An update about an item."""
+
+    item_id: str
+    text: str
+
+
+class KeptAnswer(Record, frozen=True, kw_only=True):
+    """The answer that an idempotency key stands for. Its id is a digest of caller, RPC and key.
+
+    Attributes:
+        digest: SHA-256 of the request, in hexadecimal.
+        answer: the response as JSON.
+        expires: when it may be forgotten.
+    """
+
+    digest: str
+    answer: str
+    expires: datetime
+
+
+class RecordSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store has to know about a record type.
+
+    Attributes:
+        schema: the number of the type's layout, one more each time a field is added or changes.
+        unique: fields that admit each value once; None never collides.
+        references: field to the type whose id it holds; None refers to nothing.
+        indexes: further fields that queries ask for.
+        logged: whether a change to such a record is a change of the store's history. A type that is
+            not logged has an `expires` field.
+    """
+
+    schema: int = 1
+    unique: tuple[str, ...] = ()
+    references: Mapping[str, type[Record]] = MappingProxyType({})
+    indexes: tuple[str, ...] = ()
+    logged: bool = True
+
+
+RECORDS: Mapping[type[Record], RecordSpec] = MappingProxyType(
+    {
+        Status: RecordSpec(unique=("name",), indexes=("kind",)),
+        Item: RecordSpec(unique=("name",), references=MappingProxyType({"status_id": Status})),
+        Note: RecordSpec(references=MappingProxyType({"item_id": Item})),
+        KeptAnswer: RecordSpec(indexes=("expires",), logged=False),
+    }
+)
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The base of all that callers see: encodes to the proto3 JSON of its message."""
+
+
+class Timestamps(View, frozen=True, kw_only=True):
+    """When a record was added and last changed; `deleted` is never set."""
+
+    created: datetime | None = None
+    updated: datetime | None = None
+    deleted: datetime | None = None
+
+
+class StatusView(View, frozen=True, kw_only=True):
+    """A status as callers see it."""
+
+    id: str = ""
+    name: str = ""
+    description: str = ""
+    color: str = ""
+    kind: StatusKind = StatusKind.UNKNOWN
+    timestamps: Timestamps | None = None
+    version: int = 0
+
+
+class NoteView(View, frozen=True, kw_only=True):
+    """A note as callers see it."""
+
+    id: str = ""
+    text: str = ""
+    item_id: str = ""
+    timestamps: Timestamps | None = None
+    version: int = 0
+
+
+class ItemView(View, frozen=True, kw_only=True):
+    """An item as callers see it: with its status, and its notes oldest first where asked for."""
+
+    id: str = ""
+    name: str = ""
+    description: str = ""
+    status: StatusView | None = None
+    notes: tuple[NoteView, ...] = ()
+    timestamps: Timestamps | None = None
+    version: int = 0
+    position: int = 0
+
+
+def status_view(status: Status) -> StatusView:
+    """Show a status."""
+    return StatusView(
+        id=status.id,
+        name=status.name,
+        description=status.description,
+        color=status.color,
+        kind=status.kind,
+        timestamps=Timestamps(created=status.created, updated=status.updated),
+        version=status.version,
+    )
+
+
+def note_view(note: Note) -> NoteView:
+    """Show a note."""
+    return NoteView(
+        id=note.id,
+        text=note.text,
+        item_id=note.item_id,
+        timestamps=Timestamps(created=note.created, updated=note.updated),
+        version=note.version,
+    )
+
+
+def item_view(
+    item: Item, status: StatusView | None = None, notes: tuple[NoteView, ...] = ()
+) -> ItemView:
+    """Show an item with the status and the notes that go with it."""
+    return ItemView(
+        id=item.id,
+        name=item.name,
+        description=item.description,
+        status=status,
+        notes=notes,
+        timestamps=Timestamps(created=item.created, updated=item.updated),
+        version=item.version,
+        position=item.position,
+    )

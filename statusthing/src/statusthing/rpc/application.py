@@ -1,0 +1,305 @@
+"""The ASGI application that answers the RPCs, and refuses what is none.
+
+connectrpc speaks the protocols. Around it stand the things that it leaves open: which RPCs there
+are, an answer with a body for what never becomes an RPC, who is asking, caching, and one piece with
+a length in the place of three chunks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+from connectrpc.code import Code
+from connectrpc.errors import ConnectError
+from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
+from connectrpc.request import RequestContext
+from connectrpc.server import ConnectASGIApplication, Endpoint
+
+from statusthing.access import ANONYMOUS, Principal, Role, require
+from statusthing.errors import Unauthenticated
+from statusthing.identity import Identify, Scope
+from statusthing.rpc.errors import as_json, described, on_the_wire
+from statusthing.rpc.json_codec import JsonCodec
+from statusthing.rpc.proto_codec import ProtoCodec
+from statusthing.service import OPERATIONS, Operation, StatusThing
+from statusthing.service.messages import Request
+
+MAX_MESSAGE = 4 * 1024 * 1024
+"""The most bytes of a request message, before and after decompression."""
+
+REVISION_HEADER = "statusthing-revision"
+
+Send = Callable[[Any], Awaitable[None]]
+Receive = Callable[[], Awaitable[Any]]
+
+_CONNECT = frozenset({"application/json", "application/proto"})
+_GRPC = frozenset({"application/grpc", "application/grpc+proto", "application/grpc+json"})
+_GRPC_WEB = frozenset(
+    {"application/grpc-web", "application/grpc-web+proto", "application/grpc-web+json"}
+)
+_CONTENT_TYPES = _CONNECT | _GRPC | _GRPC_WEB
+
+_PROTOCOL_HEADERS = frozenset(
+    {
+        b"accept-encoding",
+        b"connect-protocol-version",
+        b"connect-timeout-ms",
+        b"content-encoding",
+        b"grpc-accept-encoding",
+        b"grpc-encoding",
+        b"grpc-timeout",
+    }
+)
+"""What connectrpc needs of the headers; it decodes every one that it is given."""
+
+
+class _Call(msgspec.Struct):
+    """One request, as those who meet it on its way know it."""
+
+    scope: Scope
+    principal: Principal = ANONYMOUS
+
+
+_call: ContextVar[_Call] = ContextVar("call")
+
+
+class _Connect(ConnectASGIApplication[None]):
+    """connectrpc's application over all services at once."""
+
+    path = ""
+
+
+class RpcApplication:
+    """Answers RPCs under `/statusthing.v1.<Service>/<Rpc>`, and anything else with 404.
+
+    Args:
+        st: the service.
+        identify: who is asking.
+        ready: is awaited before an RPC runs; what it raises is the RPC's error.
+        more: further RPCs, path to endpoint; they need no credentials.
+    """
+
+    def __init__(
+        self,
+        st: StatusThing,
+        *,
+        identify: Identify,
+        ready: Callable[[], Awaitable[None]],
+        more: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        endpoints = {_path(row): _endpoint(st, row) for row in OPERATIONS.values()} | dict(more)
+        self._methods = {
+            path: ("GET", "POST") if _is_read(endpoint.method) else ("POST",)
+            for path, endpoint in endpoints.items()
+        }
+        self._connect = _Connect(
+            service=None,
+            endpoints=lambda _: endpoints,
+            interceptors=[_Admission(identify, ready)],
+            read_max_bytes=MAX_MESSAGE,
+            codecs=[JsonCodec(), ProtoCodec()],
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        content_type = _header(scope, b"content-type").partition(";")[0].strip().lower()
+        refusal = self._refusal(scope, path, content_type)
+        if refusal is not None:
+            await _refuse(scope, send, content_type, refusal)
+            return
+        inner = {
+            **scope,
+            # connectrpc looks for its paths at the root, wherever this is mounted.
+            "path": path,
+            "root_path": "",
+            "headers": [
+                (b"content-type", content_type.encode()),
+                *(
+                    (name, v)
+                    for name, v in scope["headers"]
+                    if name in _PROTOCOL_HEADERS and v.isascii()
+                ),
+            ],
+        }
+        token = _call.set(_Call(scope))
+        try:
+            await self._connect(inner, receive, _OneWrite(scope, send))
+        except ConnectError as error:
+            # Raised only where no answer could be sent any more: the client is gone.
+            scope["statusthing.code"] = error.code.value
+        finally:
+            _call.reset(token)
+
+    def _refusal(self, scope: Scope, path: str, content_type: str) -> _Refusal | None:
+        """Tell what keeps a request from being an RPC, if anything does."""
+        methods = self._methods.get(path)
+        if methods is None:
+            return _Refusal(404, Code.UNIMPLEMENTED, "there is no such RPC or page")
+        allow = (b"allow", ", ".join(methods).encode())
+        if scope["method"] not in methods:
+            message = f"this RPC takes {' or '.join(methods)}"
+            return _Refusal(405, Code.UNIMPLEMENTED, message, (allow,))
+        served = _CONTENT_TYPES
+        if scope["method"] == "GET":
+            query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            if "message" not in query:
+                message = "a GET needs the query parameter message"
+                return _Refusal(405, Code.UNIMPLEMENTED, message, (allow,))
+            content_type = f"application/{query.get('encoding', [''])[0]}"
+            served = _CONNECT
+        accepted = (b"accept-post", ", ".join(sorted(_CONNECT)).encode())
+        if content_type not in served:
+            message = "this content type is not served; send application/json or application/proto"
+            return _Refusal(415, Code.INVALID_ARGUMENT, message, (accepted,))
+        if content_type in _GRPC and "http.response.trailers" not in scope.get("extensions", {}):
+            message = "gRPC needs HTTP/2; send application/json or application/proto"
+            return _Refusal(415, Code.INVALID_ARGUMENT, message, (accepted,))
+        return None
+
+
+def _path(row: Operation) -> str:
+    return f"/statusthing.v1.{row.service}/{row.name}"
+
+
+def _is_read(method: MethodInfo[Any, Any]) -> bool:
+    return method.idempotency_level is IdempotencyLevel.NO_SIDE_EFFECTS
+
+
+def _endpoint(st: StatusThing, row: Operation) -> Any:
+    method = MethodInfo(
+        name=row.name,
+        service_name=f"statusthing.v1.{row.service}",
+        input=row.request,
+        output=row.response,
+        idempotency_level=(
+            IdempotencyLevel.UNKNOWN if row.writes else IdempotencyLevel.NO_SIDE_EFFECTS
+        ),
+        stream_type=StreamType.UNARY,
+    )
+
+    async def function(request: Request, ctx: RequestContext[Any, Any]) -> Any:
+        principal = _call.get().principal
+        answer = await st.run(request, principal=principal)
+        headers = ctx.response_headers
+        headers[REVISION_HEADER] = str(answer.revision)
+        if ctx.http_method == "GET" and principal.role is Role.ANYBODY:
+            headers["cache-control"] = "public, no-cache"
+        else:
+            headers["cache-control"] = "no-store"
+        return answer.response
+
+    return Endpoint.unary(method=method, function=function)
+
+
+class _Admission:
+    """Lets a call in before its body is read, and puts what goes wrong into words."""
+
+    def __init__(self, identify: Identify, ready: Callable[[], Awaitable[None]]) -> None:
+        self._identify = identify
+        self._ready = ready
+
+    async def on_start(self, ctx: RequestContext[Any, Any]) -> None:
+        call = _call.get()
+        try:
+            call.principal = await self._identify(call.scope) or ANONYMOUS
+            if ctx.method.input in OPERATIONS:
+                require(call.principal, ctx.method.name)
+                await self._ready()
+        except Exception as error:
+            raise self._failed(ctx, error) from error
+
+    async def on_end(
+        self, token: None, ctx: RequestContext[Any, Any], error: Exception | None
+    ) -> None:
+        if error is not None:
+            raise self._failed(ctx, error) from error
+
+    def _failed(self, ctx: RequestContext[Any, Any], error: Exception) -> ConnectError:
+        wire = on_the_wire(error)
+        _call.get().scope["statusthing.code"] = wire.code.value
+        ctx.response_headers["cache-control"] = "no-store"
+        if isinstance(error, Unauthenticated):
+            # RFC 9110, section 11.6.1: a 401 names a scheme.
+            ctx.response_headers["www-authenticate"] = "Bearer"
+        return wire
+
+
+class _OneWrite:
+    """Holds an answer's head back until its body is there, and gives a single body its length.
+
+    Anonymous answers to a GET get a strong ETag, and 304 where the client has them.
+    """
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
+        self._send = send
+        self._start: dict[str, Any] | None = None
+
+    async def __call__(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        start, self._start = self._start, None
+        if start is not None:
+            if not start.get("trailers") and not message.get("more_body"):
+                message = self._whole(start, message)
+            await self._send(start)
+        await self._send(message)
+
+    def _whole(self, start: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
+        body = message["body"]
+        headers = [pair for pair in start["headers"] if pair != (b"content-encoding", b"identity")]
+        start["headers"] = headers
+        if (b"cache-control", b"public, no-cache") in headers:
+            tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'.encode()
+            headers[:] = [pair for pair in headers if pair[0] != b"vary"]
+            headers += [(b"vary", b"Accept-Encoding, Authorization"), (b"etag", tag)]
+            if tag in _header(self._scope, b"if-none-match").encode():
+                start["status"] = 304
+                return {**message, "body": b""}
+        headers.append((b"content-length", b"%d" % len(body)))
+        return message
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    """Why a request is no RPC."""
+
+    status: int
+    code: Code
+    message: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+async def _refuse(scope: Scope, send: Send, content_type: str, refusal: _Refusal) -> None:
+    scope["statusthing.code"] = refusal.code.value
+    status = refusal.status
+    headers = list(refusal.headers)
+    if content_type in _GRPC | _GRPC_WEB:
+        # "Trailers-Only", https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+        body = b""
+        status = 200
+        headers = [
+            (b"content-type", content_type.encode()),
+            (b"grpc-status", b"12"),
+            (b"grpc-message", refusal.message.encode()),
+        ]
+    else:
+        body = as_json(described(refusal.code, refusal.message))
+        headers.append((b"content-type", b"application/json"))
+    headers += [(b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value.decode("latin-1"))
+    return ""

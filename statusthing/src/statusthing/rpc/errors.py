@@ -1,0 +1,112 @@
+"""How errors are spelled on the wire: one table from their classes to codes and details.
+
+Codes are Connect's, https://connectrpc.com/docs/protocol/#error-codes, which are gRPC's. A refused
+value carries `google.rpc.BadRequest`, every other error `google.rpc.ErrorInfo`. What was not
+foreseen becomes `internal` with a correlation id that the log line has too, and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import secrets
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+from connectrpc.code import Code
+from connectrpc.errors import ConnectError, ErrorDetail
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from protobuf.wkt import Any as AnyMessage
+
+from statusthing import errors
+
+DOMAIN = "statusthing"
+
+_log = logging.getLogger("statusthing.rpc")
+
+CODES: Mapping[type[errors.StatusThingError], Code] = MappingProxyType(
+    {
+        errors.InvalidArgument: Code.INVALID_ARGUMENT,
+        errors.NotFound: Code.NOT_FOUND,
+        errors.MissingReference: Code.NOT_FOUND,
+        errors.AlreadyExists: Code.ALREADY_EXISTS,
+        errors.InUse: Code.FAILED_PRECONDITION,
+        errors.TooManyResults: Code.FAILED_PRECONDITION,
+        errors.VersionConflict: Code.ABORTED,
+        errors.Unauthenticated: Code.UNAUTHENTICATED,
+        errors.PermissionDenied: Code.PERMISSION_DENIED,
+        errors.StoreUnavailable: Code.UNAVAILABLE,
+        errors.StoreClosed: Code.UNAVAILABLE,
+        errors.SchemaOutdated: Code.UNAVAILABLE,
+        errors.SchemaTooNew: Code.UNAVAILABLE,
+    }
+)
+
+
+def on_the_wire(error: Exception) -> ConnectError:
+    """Return what the client is told of an error.
+
+    Args:
+        error: what an operation or the protocol raised.
+
+    Returns:
+        An error with a code, a message that is fit for strangers, and one detail.
+    """
+    if isinstance(error, ConnectError):
+        cause = error.__cause__
+        if isinstance(cause, errors.RequestError):
+            return on_the_wire(cause)  # a codec raised it; connectrpc wraps what codecs raise
+        return error if error.details else described(error.code, error.message)
+    code = CODES.get(type(error)) if isinstance(error, errors.StatusThingError) else None
+    if code is None:
+        return _internal(error)
+    if isinstance(error, errors.InvalidArgument):
+        violation = BadRequest.FieldViolation(field=error.field, description=error.problem)
+        return _with_detail(code, str(error), BadRequest(field_violations=[violation]))
+    if isinstance(error, errors.StoreError):
+        _log.error("the store cannot serve: %s", error)
+        return described(code, "the store is not available, try again later")
+    return described(code, str(error))
+
+
+def as_json(error: ConnectError) -> bytes:
+    """Return the body that Connect gives to an error.
+
+    See https://connectrpc.com/docs/protocol/#error-end-stream; base64 goes without padding there.
+    """
+    details = [
+        {
+            "type": detail.type_name,
+            "value": base64.b64encode(detail.message_bytes).decode().rstrip("="),
+        }
+        for detail in error.details
+    ]
+    return msgspec.json.encode(
+        {"code": error.code.value, "message": error.message, "details": details}
+    )
+
+
+def _internal(error: Exception) -> ConnectError:
+    correlation_id = secrets.token_hex(8)
+    _log.error(
+        "unexpected error, correlation id %s",
+        correlation_id,
+        exc_info=error,
+        extra={"correlation_id": correlation_id},
+    )
+    return described(Code.INTERNAL, f"internal error, correlation id {correlation_id}")
+
+
+def described(code: Code, message: str) -> ConnectError:
+    """Return an error that says no more than its code and its message."""
+    return _with_detail(code, message, ErrorInfo(reason=code.name, domain=DOMAIN))
+
+
+def _with_detail(code: Code, message: str, detail: Message) -> ConnectError:
+    packed = AnyMessage(
+        type_url=f"type.googleapis.com/{detail.DESCRIPTOR.full_name}",
+        value=detail.SerializeToString(),
+    )
+    return ConnectError(code, message, details=[ErrorDetail(packed)])

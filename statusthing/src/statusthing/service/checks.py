@@ -1,0 +1,151 @@
+"""The rules for values, whatever the store holds. Each refusal names the field.
+
+Lengths are counted in code points. Text is never changed: no trimming, no normalisation.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from statusthing.errors import InvalidArgument
+from statusthing.model import StatusKind
+from statusthing.service.messages import Kind
+
+MAX_NAME = 200
+MAX_DESCRIPTION = 2_000
+MAX_NOTE = 10_000
+MAX_REQUEST_ID = 128
+
+_LINE_BREAKING = "\t\n\r"
+_ID = re.compile(r"[A-Za-z0-9._~-]{1,64}")
+_HEX_COLOR = re.compile(r"#(?:[0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})")
+_KINDS = tuple(StatusKind)
+
+# CSS Color Module Level 4, section 6.1, https://www.w3.org/TR/css-color-4/#named-colors
+_NAMED_COLORS = frozenset(
+    """
+    aliceblue antiquewhite aqua aquamarine azure beige bisque black blanchedalmond blue blueviolet
+    brown burlywood cadetblue chartreuse chocolate coral cornflowerblue cornsilk crimson cyan
+    darkblue darkcyan darkgoldenrod darkgray darkgreen darkgrey darkkhaki darkmagenta darkolivegreen
+    darkorange darkorchid darkred darksalmon darkseagreen darkslateblue darkslategray darkslategrey
+    darkturquoise darkviolet deeppink deepskyblue dimgray dimgrey dodgerblue firebrick floralwhite
+    forestgreen fuchsia gainsboro ghostwhite gold goldenrod gray green greenyellow grey honeydew
+    hotpink indianred indigo ivory khaki lavender lavenderblush lawngreen lemonchiffon lightblue
+    lightcoral lightcyan lightgoldenrodyellow lightgray lightgreen lightgrey lightpink lightsalmon
+    lightseagreen lightskyblue lightslategray lightslategrey lightsteelblue lightyellow lime
+    limegreen linen magenta maroon mediumaquamarine mediumblue mediumorchid mediumpurple
+    mediumseagreen mediumslateblue mediumspringgreen mediumturquoise mediumvioletred midnightblue
+    mintcream mistyrose moccasin navajowhite navy oldlace olive olivedrab orange orangered orchid
+    palegoldenrod palegreen paleturquoise palevioletred papayawhip peachpuff peru pink plum
+    powderblue purple rebeccapurple red rosybrown royalblue saddlebrown salmon sandybrown seagreen
+    seashell sienna silver skyblue slateblue slategray slategrey snow springgreen steelblue tan teal
+    thistle tomato turquoise violet wheat white whitesmoke yellow yellowgreen
+    """.split()  # noqa: SIM905 - a list of 148 strings would be read by nobody
+)
+
+
+def name(field: str, value: str) -> str:
+    """Require a name: one line, not blank, at most MAX_NAME code points."""
+    _text(field, value, MAX_NAME, allowed="")
+    if len(value.splitlines()) > 1 or value.endswith(("\u2028", "\u2029")):
+        raise InvalidArgument(field, "must be one line")
+    return _present(field, value)
+
+
+def description(field: str, value: str) -> str:
+    """Require a description: possibly empty, at most MAX_DESCRIPTION code points."""
+    return _text(field, value, MAX_DESCRIPTION, allowed=_LINE_BREAKING)
+
+
+def note_text(field: str, value: str) -> str:
+    """Require a note's text: not blank, at most MAX_NOTE code points."""
+    return _present(field, _text(field, value, MAX_NOTE, allowed=_LINE_BREAKING))
+
+
+def color(field: str, value: str) -> str:
+    """Require `#rgb`, `#rrggbb` or a colour that CSS names, in any case."""
+    if not _HEX_COLOR.fullmatch(value) and not (value.isascii() and value.lower() in _NAMED_COLORS):
+        raise InvalidArgument(field, "must be #rgb, #rrggbb or a named CSS colour")
+    return value
+
+
+def kind(field: str, value: Kind) -> StatusKind:
+    """Require a kind other than unknown, given as itself or by number."""
+    found = _KINDS[value] if isinstance(value, int) and 0 <= value < len(_KINDS) else value
+    if not isinstance(found, StatusKind):
+        raise InvalidArgument(field, "is not a status kind")
+    if found is StatusKind.UNKNOWN:
+        raise InvalidArgument(field, "is required and cannot be STATUS_KIND_UNKNOWN")
+    return found
+
+
+def kinds(field: str, values: Iterable[Kind]) -> frozenset[StatusKind]:
+    """Require every kind of a filter."""
+    return frozenset(kind(field, value) for value in values)
+
+
+def given_id(field: str, value: str) -> str:
+    """Require an id to be there; whether it can exist is for the store to say."""
+    if not value:
+        raise InvalidArgument(field, "is required")
+    return value
+
+
+def chosen_id(field: str, value: str) -> str:
+    """Require an id that a caller chose for a new record to be well-formed."""
+    if not _ID.fullmatch(value):
+        raise InvalidArgument(field, "must be 1 to 64 of the characters A-Z a-z 0-9 . _ ~ -")
+    return value
+
+
+def can_exist(id: str) -> bool:
+    """Tell whether a record can have that id at all, so that a store never meets another."""
+    return _ID.fullmatch(id) is not None
+
+
+def possible_ids(ids: Iterable[str]) -> frozenset[str]:
+    """Return the ids of a filter that records can have; the others match nothing."""
+    return frozenset(filter(can_exist, ids))
+
+
+def request_id(field: str, value: str) -> str:
+    """Require an idempotency key to be empty or 1 to MAX_REQUEST_ID printable ASCII characters."""
+    if len(value) > MAX_REQUEST_ID or not (value.isascii() and value.isprintable()):
+        raise InvalidArgument(field, f"must be 1 to {MAX_REQUEST_ID} printable ASCII characters")
+    return value
+
+
+def mask(paths: Iterable[str], allowed: Iterable[str]) -> frozenset[str]:
+    """Require every path of an update mask to be one that can be set."""
+    settable = tuple(allowed)
+    for path in paths:
+        if path not in settable:
+            raise InvalidArgument(
+                "update_mask", f"has the unknown path {path!r}; it takes {', '.join(settable)}"
+            )
+    return frozenset(paths)
+
+
+def _present(field: str, value: str) -> str:
+    if not value.strip():
+        raise InvalidArgument(field, "is required and cannot be blank")
+    return value
+
+
+_PROBLEMS: Mapping[str, str] = MappingProxyType(
+    {"Cc": "has a control character", "Cs": "has a lone surrogate"}
+)
+
+
+def _text(field: str, value: str, longest: int, *, allowed: str) -> str:
+    if len(value) > longest:
+        raise InvalidArgument(field, f"has {len(value)} characters; {longest} are allowed")
+    if not value.isprintable():  # only then can one of the refused categories be in it
+        for character in value:
+            problem = _PROBLEMS.get(unicodedata.category(character))
+            if problem is not None and character not in allowed:
+                raise InvalidArgument(field, f"{problem}, U+{ord(character):04X}")
+    return value

@@ -1,0 +1,176 @@
+"""The operations on items."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from statusthing.model import (
+    Item,
+    Note,
+    NoteView,
+    Status,
+    StatusView,
+    item_view,
+    note_view,
+    status_view,
+)
+from statusthing.service import checks, pages
+from statusthing.service.messages import (
+    AddItemRequest,
+    AddItemResponse,
+    DeleteItemRequest,
+    DeleteItemResponse,
+    GetItemRequest,
+    GetItemResponse,
+    ListItemsRequest,
+    ListItemsResponse,
+    UpdateItemRequest,
+    UpdateItemResponse,
+)
+from statusthing.service.statuses import initial_status
+from statusthing.service.unit import Unit, existing, given
+from statusthing.store import Query, Transaction
+
+NEWEST_NOTES = 100
+"""How many notes an item brings along."""
+
+
+def get_item(request: GetItemRequest) -> Callable[[Transaction], GetItemResponse]:
+    """Return an item with its status and its newest notes, oldest first."""
+    id = checks.given_id("item_id", request.item_id)
+
+    def work(tx: Transaction) -> GetItemResponse:
+        item = existing(tx, Item, id)
+        status = status_view(tx.get(Status, item.status_id)) if item.status_id else None
+        notes = _newest_notes(tx, {"item_id": item.id})
+        return GetItemResponse(item=item_view(item, status, notes.get(item.id, ())))
+
+    return work
+
+
+def list_items(request: ListItemsRequest) -> Callable[[Transaction], ListItemsResponse]:
+    """Return the items that satisfy every filter, in the order they were added."""
+    kinds = checks.kinds("kinds", request.kinds)
+    after = pages.key(request.page_token)
+    wanted = {"status_id": checks.possible_ids(request.status_ids)} if request.status_ids else {}
+
+    def work(tx: Transaction) -> ListItemsResponse:
+        where: dict[str, frozenset[str]] = dict(wanted)
+        if kinds:
+            statuses = _statuses(tx, {"kind": kinds})
+            known = frozenset(statuses)
+            where["status_id"] = where.get("status_id", known) & known
+        items, token = pages.page(tx, Item, where, request.page_size, after)
+        if not kinds:
+            used = frozenset(item.status_id for item in items if item.status_id)
+            statuses = _statuses(tx, {"id": used})
+        notes: dict[str, tuple[NoteView, ...]] = {}
+        if request.extended:
+            whole = not (where or after or token)
+            notes = _newest_notes(
+                tx, {} if whole else {"item_id": frozenset(item.id for item in items)}
+            )
+        return ListItemsResponse(
+            items=tuple(
+                item_view(
+                    item,
+                    statuses[item.status_id] if item.status_id else None,
+                    notes.get(item.id, ()),
+                )
+                for item in items
+            ),
+            next_page_token=token,
+        )
+
+    return work
+
+
+def add_item(request: AddItemRequest) -> Callable[[Unit], AddItemResponse]:
+    """Add an item, with its status and its first note in the same unit."""
+    name = checks.name("name", request.name)
+    description = checks.description("description", request.description)
+    text = request.initial_note_text
+    if text:
+        checks.note_text("initial_note_text", text)
+    make_status = None
+    if request.initial_status is not None and not request.initial_status_id:
+        make_status = initial_status(request.initial_status)
+
+    def work(unit: Unit) -> AddItemResponse:
+        status = None
+        if request.initial_status_id:
+            status = existing(unit.tx, Status, request.initial_status_id)
+        elif make_status is not None:
+            status = make_status(unit)
+        item = Item(
+            id=unit.fresh_id(),
+            created=unit.now,
+            updated=unit.now,
+            name=name,
+            description=description,
+            status_id=status.id if status else None,
+            position=request.position,
+        )
+        unit.add(item)
+        notes: tuple[NoteView, ...] = ()
+        if text:
+            note = Note(
+                id=unit.fresh_id(), created=unit.now, updated=unit.now, item_id=item.id, text=text
+            )
+            unit.add(note)
+            notes = (note_view(note),)
+        shown = status_view(status) if status else None
+        return AddItemResponse(item=item_view(item, shown, notes))
+
+    return work
+
+
+def update_item(request: UpdateItemRequest) -> Callable[[Unit], UpdateItemResponse]:
+    """Change the fields that are given, or exactly those that the mask names."""
+    id = checks.given_id("item_id", request.item_id)
+    fields: dict[str, Any] = given(request, ("name", "description", "status_id", "position"))
+    if "name" in fields:
+        checks.name("name", fields["name"])
+    if "description" in fields:
+        checks.description("description", fields["description"])
+    if "status_id" in fields:
+        fields["status_id"] = fields["status_id"] or None
+
+    def work(unit: Unit) -> UpdateItemResponse:
+        item = unit.current(Item, id, request.expected_version)
+        status_id = fields.get("status_id")
+        if status_id is not None:
+            existing(unit.tx, Status, status_id)
+        unit.change(item, msgspec.structs.replace(item, **fields))
+        return UpdateItemResponse()
+
+    return work
+
+
+def delete_item(request: DeleteItemRequest) -> Callable[[Unit], DeleteItemResponse]:
+    """Remove an item, and its notes with it."""
+    id = checks.given_id("item_id", request.item_id)
+
+    def work(unit: Unit) -> DeleteItemResponse:
+        item = unit.current(Item, id, request.expected_version)
+        for note in unit.tx.find(Query(Note, where={"item_id": item.id})):
+            unit.remove(note)
+        unit.remove(item)
+        return DeleteItemResponse()
+
+    return work
+
+
+def _statuses(tx: Transaction, where: Mapping[str, Any]) -> dict[str, StatusView]:
+    return {status.id: status_view(status) for status in tx.find(Query(Status, where=where))}
+
+
+def _newest_notes(tx: Transaction, where: Mapping[str, Any]) -> dict[str, tuple[NoteView, ...]]:
+    grouped: defaultdict[str, list[NoteView]] = defaultdict(list)
+    for note in tx.find(Query(Note, where=where, newest_per=("item_id", NEWEST_NOTES))):
+        grouped[note.item_id].append(note_view(note))
+    return {item: tuple(notes) for item, notes in grouped.items()}

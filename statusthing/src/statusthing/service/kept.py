@@ -1,0 +1,75 @@
+"""Idempotency keys: a repeated request gets its first answer and writes nothing.
+
+The answer is kept in the same unit as the effect, so either both are there or neither is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import timedelta
+
+import msgspec
+
+from statusthing.access import Principal
+from statusthing.errors import InvalidArgument
+from statusthing.model import KeptAnswer, View
+from statusthing.service import checks
+from statusthing.service.messages import Request
+from statusthing.service.unit import Unit
+from statusthing.store import Query, Range
+
+KEPT_FOR = timedelta(hours=24)
+"""How long a repeat gets the first answer."""
+
+_SWEEP = 100
+"""How many answers that have expired are forgotten whenever one is kept."""
+
+
+def once(
+    request: Request,
+    response: type[View],
+    principal: Principal,
+    work: Callable[[Unit], View],
+) -> Callable[[Unit], View]:
+    """Let a unit of work happen once for its idempotency key, if the request has one.
+
+    Args:
+        request: what was asked; a key is scoped to its type and to the principal.
+        response: the type of the answer.
+        principal: who asked.
+        work: the unit of work.
+
+    Raises:
+        InvalidArgument: the key is malformed, or, from the unit, was used for another request.
+    """
+    key: str = getattr(request, "request_id", "")
+    if not key:
+        return work
+    checks.request_id("request_id", key)
+    scope = (principal.name, type(request).__name__, key)
+    id = hashlib.sha256(msgspec.json.encode(scope)).hexdigest()
+    digest = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
+
+    def work_once(unit: Unit) -> View:
+        for kept in unit.tx.find(Query(KeptAnswer, where={"id": id})):
+            if kept.expires > unit.now:
+                if kept.digest != digest:
+                    raise InvalidArgument("request_id", "was used for a request that differs")
+                return msgspec.json.decode(kept.answer, type=response)
+            unit.tx.remove(KeptAnswer, id)
+        answer = work(unit)
+        unit.tx.remove_where(Query(KeptAnswer, where={"expires": Range(lt=unit.now)}), limit=_SWEEP)
+        unit.tx.add(
+            KeptAnswer(
+                id=id,
+                created=unit.now,
+                updated=unit.now,
+                digest=digest,
+                answer=msgspec.json.encode(answer).decode(),
+                expires=unit.now + KEPT_FOR,
+            )
+        )
+        return answer
+
+    return work_once

@@ -1,0 +1,81 @@
+"""The one table of operations.
+
+An operation takes a request, checks everything that can be checked without the store, and returns
+the unit of work that does the rest: over a `Transaction` where it only reads, over a `Unit` where
+it writes. Its name is also its RPC's, and that of the row of `statusthing.access.PERMISSIONS` that
+guards it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from statusthing.model import View
+from statusthing.service import items, messages, notes, statuses
+from statusthing.service.messages import Request
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One row.
+
+    Attributes:
+        name: the RPC's name.
+        service: the service that the RPC belongs to, without the package.
+        request: the type of its request.
+        response: the type of its response.
+        prepare: the operation itself.
+        writes: whether it may change anything.
+        ids: how many fresh ids a unit of it may need.
+    """
+
+    name: str
+    service: str
+    request: type[Request]
+    response: type[View]
+    prepare: Callable[[Any], Callable[[Any], View]]
+    writes: bool
+    ids: int = 0
+
+
+def _row(
+    service: str, name: str, prepare: Callable[[Any], Callable[[Any], View]], *, ids: int = 0
+) -> Operation:
+    return Operation(
+        name=name,
+        service=service,
+        request=getattr(messages, f"{name}Request"),
+        response=getattr(messages, f"{name}Response"),
+        prepare=prepare,
+        writes=not name.startswith(("Get", "List")),
+        ids=ids,
+    )
+
+
+_ITEMS, _STATUSES, _NOTES = "ItemsService", "StatusService", "NotesService"
+
+OPERATIONS: Mapping[type[Request], Operation] = MappingProxyType(
+    {
+        row.request: row
+        for row in (
+            _row(_ITEMS, "GetItem", items.get_item),
+            _row(_ITEMS, "ListItems", items.list_items),
+            _row(_ITEMS, "AddItem", items.add_item, ids=3),
+            _row(_ITEMS, "UpdateItem", items.update_item),
+            _row(_ITEMS, "DeleteItem", items.delete_item),
+            _row(_STATUSES, "GetStatus", statuses.get_status),
+            _row(_STATUSES, "ListStatus", statuses.list_statuses),
+            _row(_STATUSES, "AddStatus", statuses.add_status, ids=1),
+            _row(_STATUSES, "UpdateStatus", statuses.update_status),
+            _row(_STATUSES, "DeleteStatus", statuses.delete_status),
+            _row(_NOTES, "GetNote", notes.get_note),
+            _row(_NOTES, "ListNotes", notes.list_notes),
+            _row(_NOTES, "AddNote", notes.add_note, ids=1),
+            _row(_NOTES, "UpdateNote", notes.update_note),
+            _row(_NOTES, "DeleteNote", notes.delete_note),
+        )
+    }
+)

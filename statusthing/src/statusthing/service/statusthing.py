@@ -1,0 +1,101 @@
+"""`StatusThing`: the service over one store, for programs in this process and for the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Self
+
+import uuid_utils
+
+from statusthing.access import TRUSTED, Principal, require
+from statusthing.model import View
+from statusthing.service.kept import once
+from statusthing.service.messages import Answer, Request
+from statusthing.service.operations import OPERATIONS
+from statusthing.service.resources import Items, Notes, Statuses
+from statusthing.service.statuses import DEFAULTS, add_defaults
+from statusthing.service.unit import Unit
+from statusthing.store import Store, Transaction
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _uuid7() -> str:
+    return str(uuid_utils.uuid7())
+
+
+class StatusThing:
+    """The operations over a store.
+
+    Use it as `async with StatusThing(store) as st:`, which opens and closes the store. Arguments of
+    the methods are named as the fields of the requests; leaving one out means what an empty field
+    means there. `principal` says whom an operation runs for, by default the program itself.
+
+    Args:
+        store: where everything is kept.
+        clock: returns the present, aware and in UTC.
+        ids: returns an id that no record has; by default a UUID of version 7 (RFC 9562).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], datetime] = _utc_now,
+        ids: Callable[[], str] = _uuid7,
+    ) -> None:
+        self.store = store
+        self.items = Items(self.run)
+        self.statuses = Statuses(self.run)
+        self.notes = Notes(self.run)
+        self._clock = clock
+        self._ids = ids
+
+    async def __aenter__(self) -> Self:
+        await self.store.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.store.close()
+
+    async def run(self, request: Request, *, principal: Principal = TRUSTED) -> Answer:
+        """Carry out a request: the one way in, for every caller and every wire.
+
+        Args:
+            request: one of `statusthing.service.messages`.
+            principal: whom it runs for.
+
+        Returns:
+            The response of the same name, and the revision.
+
+        Raises:
+            RequestError: the request cannot be carried out.
+            StoreError: the store cannot serve.
+        """
+        operation = OPERATIONS[type(request)]
+        require(principal, operation.name)
+        work = operation.prepare(request)
+        if not operation.writes:
+            return await self.store.read(lambda tx: Answer(work(tx), tx.revision))
+        return await self._write(
+            once(request, operation.response, principal, work), principal, operation.ids
+        )
+
+    async def add_default_statuses(self) -> None:
+        """Make the default statuses, if nothing was ever written to the store."""
+        await self._write(add_defaults, TRUSTED, len(DEFAULTS))
+
+    async def _write(
+        self, work: Callable[[Unit], View | None], principal: Principal, ids: int
+    ) -> Answer:
+        fresh = [self._ids() for _ in range(ids)]
+
+        def logged(tx: Transaction) -> Answer:
+            unit = Unit(tx, principal, fresh)
+            response = work(unit)
+            return Answer(response, unit.revision)
+
+        return await self.store.write(logged, now=self._clock())

@@ -1,0 +1,1 @@
+"""The protobuf messages and service descriptions, generated from `proto/statusthing/v1`."""

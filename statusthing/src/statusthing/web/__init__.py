@@ -1,0 +1,1 @@
+"""The web: the pages, and what probes ask for."""
