@@ -12,7 +12,7 @@ import structlog
 
 
 def configure() -> None:
-    """Send every log line to stderr, from INFO upwards."""
+    """Send log lines to stderr: our own from INFO upwards, those of libraries from WARNING."""
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -32,4 +32,5 @@ def configure() -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
         )
     )
-    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("statusthing").setLevel(logging.INFO)

@@ -31,7 +31,7 @@ class StatusInput(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     description: str = ""
     color: str = ""
-    kind: Kind = StatusKind.UNKNOWN
+    kind: Kind = 0
     timestamps: Timestamps | None = None
     version: int = 0
 
@@ -103,7 +103,7 @@ class AddStatusRequest(Request, frozen=True, kw_only=True):
     name: str = ""
     description: str = ""
     color: str = ""
-    kind: Kind = StatusKind.UNKNOWN
+    kind: Kind = 0
     request_id: str = ""
 
 
@@ -114,7 +114,7 @@ class UpdateStatusRequest(Request, frozen=True, kw_only=True):
     name: str = ""
     description: str = ""
     color: str = ""
-    kind: Kind = StatusKind.UNKNOWN
+    kind: Kind = 0
     update_mask: tuple[str, ...] = ()
     expected_version: int = 0
 

@@ -1,0 +1,264 @@
+"""`build_app`: at the root and under a prefix, with and without lifespan, and who may write."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from statusthing import Principal, Role, build_app
+from statusthing.errors import StoreUnavailable
+from statusthing.memory import MemoryStore
+
+ADD = "/statusthing.v1.ItemsService/AddItem"
+LIST = "/statusthing.v1.ItemsService/ListItems"
+
+
+def answers(
+    app: Any, *requests: tuple[str, str, Any], base: str = "http://127.0.0.1", **options: Any
+) -> list[httpx.Response]:
+    """Send requests (method, path, JSON) to an application, without a lifespan."""
+
+    async def main() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url=base, **options) as client:
+            return [
+                await client.request(method, path, json=body) for method, path, body in requests
+            ]
+
+    return asyncio.run(main())
+
+
+def in_starlette(app: Any) -> Any:
+    """Mount under two prefixes of Starlette's."""
+    return Starlette(routes=[Mount("/a", routes=[Mount("/b", app)])])
+
+
+def in_fastapi(app: Any) -> Any:
+    """Mount under a prefix of FastAPI's, itself under a root path."""
+    host = FastAPI()
+    host.mount("/a/b", app)
+    return host
+
+
+@pytest.mark.parametrize(
+    ("host", "prefix"),
+    [(lambda app: app, ""), (in_starlette, "/a/b"), (in_fastapi, "/a/b")],
+    ids=["root", "starlette", "fastapi"],
+)
+def test_it_answers_at_the_root_and_under_a_prefix(host: Callable[[Any], Any], prefix: str) -> None:
+    """RPCs, pages and probes work wherever the application is mounted; no lifespan reaches it."""
+    app = host(build_app(MemoryStore(), defaults=True))
+
+    added, listed, page, ready, missing = answers(
+        app,
+        ("POST", f"{prefix}{ADD}", {"name": "api"}),
+        ("POST", f"{prefix}{LIST}", {}),
+        ("GET", f"{prefix}/", None),
+        ("GET", f"{prefix}/readyz", None),
+        ("POST", f"{prefix}/statusthing.v1.ItemsService/Nothing", {}),
+    )
+
+    assert added.status_code == 200
+    assert [item["name"] for item in listed.json()["items"]] == ["api"]
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert ready.json() == {"status": "ok"}
+    assert missing.status_code == 404
+    assert missing.json()["code"] == "unimplemented"
+
+
+def test_the_lifespan_opens_and_closes_the_store() -> None:
+    """With lifespan events the store is open from startup to shutdown."""
+    store = MemoryStore()
+    app = build_app(store, defaults=True)
+    sent: list[str] = []
+    heads: list[int] = []
+
+    async def main() -> None:
+        events = iter(["lifespan.startup", "lifespan.shutdown"])
+
+        async def receive() -> dict[str, str]:
+            if sent:
+                heads.append(await store.read(lambda tx: tx.revision))
+            return {"type": next(events)}
+
+        async def send(message: dict[str, str]) -> None:
+            sent.append(message["type"])
+
+        await app({"type": "lifespan"}, receive, send)
+        with pytest.raises(StoreUnavailable):
+            await store.read(lambda tx: tx.revision)
+
+    asyncio.run(main())
+
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert heads == [1]
+
+
+class _Away(MemoryStore):
+    async def open(self) -> None:
+        raise StoreUnavailable("database at 10.1.2.3, password hunter2")
+
+
+def test_a_store_that_is_away_is_no_secret_and_no_crash() -> None:
+    """RPCs are unavailable, the probes tell, and nothing of the store's own words gets out."""
+    listed, health, ready = answers(
+        build_app(_Away()), ("POST", LIST, {}), ("GET", "/healthz", None), ("GET", "/readyz", None)
+    )
+
+    assert (listed.status_code, listed.json()["code"]) == (503, "unavailable")
+    assert health.status_code == 200
+    assert ready.status_code == 503
+    assert ready.json()["reason"]
+    assert "hunter2" not in listed.text + ready.text
+
+
+def test_what_was_not_foreseen_is_internal_with_a_correlation_id(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The client learns nothing but an id, and the log has the same id with the traceback."""
+
+    class Broken(MemoryStore):
+        async def read(self, work: Any) -> Any:
+            raise RuntimeError("SELECT secret FROM /var/lib/x")
+
+    (answer,) = answers(build_app(Broken()), ("POST", LIST, {}))
+    (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+
+    assert answer.status_code == 500
+    assert answer.json()["code"] == "internal"
+    assert "secret" not in answer.text
+    assert record.__dict__["correlation_id"] in answer.json()["message"]
+    assert record.exc_info
+
+
+@pytest.mark.parametrize(
+    ("base", "headers", "status"),
+    [
+        ("http://127.0.0.1:9000", {}, 200),
+        ("http://localhost", {}, 200),
+        ("http://LOCALHOST:1", {}, 200),
+        ("http://[::1]:9000", {}, 200),
+        ("http://status.example.com", {}, 401),
+        ("http://127.0.0.1.example.com", {}, 401),
+        ("http://localhost.example.com", {}, 401),
+        ("http://127.0.0.1", {"host": ""}, 401),
+        ("http://127.0.0.1", {"forwarded": "for=127.0.0.1"}, 401),
+        ("http://127.0.0.1", {"x-forwarded-for": "127.0.0.1"}, 401),
+        ("http://127.0.0.1", {"x-forwarded-host": "localhost"}, 401),
+        ("http://127.0.0.1", {"authorization": "Bearer st_nothing"}, 401),
+    ],
+)
+def test_only_callers_on_this_machine_may_write(
+    base: str, headers: dict[str, str], status: int
+) -> None:
+    """Host must be a loopback name, nothing may be forwarded, and no credentials are good."""
+    (answer,) = answers(
+        build_app(MemoryStore()), ("POST", ADD, {"name": "api"}), base=base, headers=headers
+    )
+
+    assert answer.status_code == status
+    assert answer.headers.get("www-authenticate") == (None if status == 200 else "Bearer")
+
+
+def test_callers_from_elsewhere_may_not_write() -> None:
+    """A name of this machine in Host does not help a peer that is not on it."""
+
+    async def main() -> httpx.Response:
+        transport = httpx.ASGITransport(build_app(MemoryStore()), client=("192.0.2.1", 1234))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.post(ADD, json={"name": "api"})
+
+    assert asyncio.run(main()).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("principal", "status"),
+    [
+        (None, 401),
+        (Principal(name="v", role=Role.VIEWER), 403),
+        (Principal(name="e", role=Role.EDITOR), 200),
+    ],
+)
+def test_the_host_may_say_who_is_asking(principal: Principal | None, status: int) -> None:
+    """`identify` takes the place of the default rule, and None is an anonymous caller."""
+
+    async def identify(_: Any) -> Principal | None:
+        return principal
+
+    (answer,) = answers(build_app(MemoryStore(), identify=identify), ("POST", ADD, {"name": "api"}))
+
+    assert answer.status_code == status
+
+
+def test_an_identify_that_fails_lets_nobody_in() -> None:
+    """A defect of the host's login is an internal error, never an anonymous caller."""
+
+    async def identify(_: Any) -> Principal | None:
+        raise RuntimeError("the directory is down")
+
+    (answer,) = answers(build_app(MemoryStore(), identify=identify), ("POST", LIST, {}))
+
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "directory" not in answer.text
+
+
+def test_who_is_refused_is_not_read() -> None:
+    """The table is asked before the body is."""
+    reads = 0
+
+    async def main() -> None:
+        async def receive() -> dict[str, Any]:
+            nonlocal reads
+            reads += 1
+            return {"type": "http.request", "body": b"{}", "more_body": False}
+
+        async def send(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                assert message["status"] == 401
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": ADD,
+            "root_path": "",
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/json"), (b"host", b"example.com")],
+            "client": ("127.0.0.1", 1),
+        }
+        await build_app(MemoryStore())(scope, receive, send)
+
+    asyncio.run(main())
+
+    assert reads == 0
+
+
+def test_one_line_per_request_and_never_a_query(caplog: pytest.LogCaptureFixture) -> None:
+    """The log names method, path, status and code; what a GET carries is not its business."""
+    caplog.set_level(logging.INFO, "statusthing.request")
+    answers(
+        build_app(MemoryStore()),
+        ("GET", f"{LIST}?encoding=json&message=%7B%22pageToken%22%3A%22secret%22%7D", None),
+        ("POST", LIST, {}),
+    )
+    lines = [record.getMessage() for record in caplog.records]
+
+    assert lines == [f"GET {LIST} 400", f"POST {LIST} 200"]
+    assert [record.__dict__["code"] for record in caplog.records] == ["invalid_argument", "ok"]
+
+
+def test_two_applications_in_one_process_do_not_meet() -> None:
+    """What one store holds, the other application knows nothing of."""
+    one, other = build_app(MemoryStore()), build_app(MemoryStore())
+    answers(one, ("POST", ADD, {"name": "api"}))
+    (listed,) = answers(other, ("POST", LIST, {}))
+
+    assert listed.json() == {}

@@ -1,0 +1,214 @@
+"""The `statusthing` command: what it prints, how it ends, and what it makes of mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+STATUSTHING = Path(sys.executable).with_name("statusthing")
+ITEMS = "/statusthing.v1.ItemsService/"
+
+Serve = Callable[..., AbstractContextManager[Any]]
+
+
+def statusthing(
+    folder: Path, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("STATUSTHING_")}
+    return subprocess.run(
+        [STATUSTHING, *arguments],
+        cwd=folder,
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+def is_one_clear_line(stderr: str) -> bool:
+    """Tell whether a message is for people: one line, no traceback."""
+    return stderr.startswith("statusthing: ") and stderr.count("\n") == 1
+
+
+def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
+    """Exit 2, the address named, and no database left behind."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        ended = statusthing(tmp_path, "serve", "--addr", address)
+
+    assert ended.returncode == 2
+    assert is_one_clear_line(ended.stderr), ended.stderr
+    assert address in ended.stderr
+    assert ended.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["serve", "--store", "mysql://root:hunter2@db/x"], "no store for mysql: URLs"),
+        (["serve", "--store", "postgresql://u:hunter2@db/x"], "pip install statusthing-postgres"),
+        (["serve", "--store", "statusthing.db"], "a store URL needs a scheme"),
+        (["serve", "--store", ""], "a store URL needs a scheme"),
+        (["serve", "--store", "memory://somewhere"], "takes nothing behind it"),
+        (["serve", "--store", "sqlite:///no/such/folder/x.db"], "no/such/folder"),
+        (["serve", "--store", "sqlite:///x.db?mode=fast"], "takes no parameters"),
+        (["serve", "--addr", "0.0.0.0:9000"], "this machine only"),
+        (["serve", "--addr", "example.com:9000"], "this machine only"),
+        (["serve", "--addr", "127.0.0.1"], "127.0.0.1"),
+        (["serve", "--addr", "127.0.0.1:99999"], "99999"),
+        (["serve", "--addr", "127.0.0.1:http"], "http"),
+        (["serve", "--prot", "1"], "--prot"),
+        (["serve", "more"], "more"),
+        (["server"], "server"),
+        (["migrate", "--store", "sqlite:////no/such/folder/x.db"], "/no/such/folder"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_mistakes_are_one_clear_line(tmp_path: Path, arguments: list[str], says: str) -> None:
+    """Exit 2, one line that says what is wrong, no traceback, no password."""
+    ended = statusthing(tmp_path, *arguments)
+
+    assert ended.returncode == 2, ended.stderr
+    assert is_one_clear_line(ended.stderr), ended.stderr
+    assert says in ended.stderr
+    assert "hunter2" not in ended.stderr
+
+
+def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
+    """Somebody else's file is refused with one line, and keeps every byte."""
+    file = tmp_path / "letter.txt"
+    file.write_text("Dear all,\n" * 1_000)
+    ended = statusthing(tmp_path, "serve", "--addr=127.0.0.1:0", "--store=sqlite:///letter.txt")
+
+    assert ended.returncode == 2
+    assert is_one_clear_line(ended.stderr), ended.stderr
+    assert file.read_text() == "Dear all,\n" * 1_000
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_it_well_and_nothing_is_lost(tmp_path: Path, stop: signal.Signals) -> None:
+    """Exit 0 after SIGINT and SIGTERM, and a restart shows what was acknowledged."""
+    items = []
+    for turn in range(2):
+        process = subprocess.Popen(
+            [STATUSTHING, "serve", "--addr", "127.0.0.1:0", "--store", "sqlite:///data.db"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        url = process.stdout.readline().removeprefix("listening on ").strip()
+        assert process.stdout.readline() == "data in sqlite:///data.db\n"
+        if turn == 0:
+            added = httpx.post(f"{url}{ITEMS}AddItem", json={"name": "api"}).json()
+        items.append(httpx.post(f"{url}{ITEMS}ListItems", json={}).json()["items"])
+        process.send_signal(stop)
+        _, stderr = process.communicate(timeout=20)
+
+        assert process.returncode == 0, stderr
+        assert "Traceback" not in stderr
+
+    assert items == [[added["item"]], [added["item"]]]
+
+
+def test_options_also_come_from_the_environment(tmp_path: Path) -> None:
+    """`STATUSTHING_STORE` stands for `--store`, and what is typed wins."""
+    by_environment = statusthing(tmp_path, "migrate", STATUSTHING_STORE="sqlite:///e.db")
+    typed = statusthing(
+        tmp_path, "migrate", "--store", "sqlite:///t.db", STATUSTHING_STORE="sqlite:///e.db"
+    )
+
+    assert by_environment.stdout.startswith("data in sqlite:///e.db ")
+    assert typed.stdout.startswith("data in sqlite:///t.db ")
+
+
+def test_migrate_can_be_repeated(tmp_path: Path) -> None:
+    """The second time there is nothing to do, and no default statuses are made."""
+    first, second = (
+        statusthing(tmp_path, "migrate", "--store", "sqlite:///data.db") for _ in range(2)
+    )
+
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert first.stdout == second.stdout
+    assert first.stderr == second.stderr
+
+
+def test_stores_lists_what_is_installed(tmp_path: Path) -> None:
+    """Each scheme with its distribution and version; the one of --store is marked."""
+    ended = statusthing(tmp_path, "stores", "--store", "memory://")
+
+    assert ended.stdout.splitlines() == [
+        "* memory:  statusthing 0.1.0",
+        "  sqlite:  statusthing-sqlite 0.1.0",
+    ]
+
+
+def test_version_and_help(tmp_path: Path) -> None:
+    """Both answer and end well; help names every command."""
+    version = statusthing(tmp_path, "--version")
+    usage = statusthing(tmp_path, "--help")
+
+    assert version.stdout == "statusthing, version 0.1.0\n"
+    assert all(command in usage.stdout for command in ("serve", "migrate", "stores"))
+
+
+def test_no_command_shows_how_to_go_on(tmp_path: Path) -> None:
+    """Without a command there is nothing to do: usage on stderr or stdout, exit 2."""
+    ended = statusthing(tmp_path)
+
+    assert ended.returncode == 2
+    assert "serve" in ended.stdout + ended.stderr
+
+
+def test_the_log_is_json_where_nobody_watches(serve: Serve) -> None:
+    """Each line on stderr is one JSON object; requests name method, path, status and code."""
+    with serve("--store=memory://") as server:
+        with server.http() as http:
+            http.get("/healthz?token=secret")
+            http.post(f"{ITEMS}GetItem", json={"itemId": "none"})
+        lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    requests = [line for line in lines if line["logger"] == "statusthing.request"]
+
+    assert [(line["event"], line["code"]) for line in requests] == [
+        ("GET /healthz 200", "ok"),
+        (f"POST {ITEMS}GetItem 404", "not_found"),
+    ]
+
+
+def test_the_log_is_readable_on_a_terminal(tmp_path: Path) -> None:
+    """On a terminal a line is text for people, not JSON."""
+    controller, terminal = os.openpty()
+    process = subprocess.Popen(
+        [STATUSTHING, "serve", "--addr", "127.0.0.1:0", "--store", "memory://"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        text=True,
+    )
+    assert process.stdout is not None
+    url = process.stdout.readline().removeprefix("listening on ").strip()
+    httpx.get(f"{url}/healthz")
+    process.terminate()
+    process.communicate(timeout=20)
+    os.close(terminal)
+    shown = os.read(controller, 100_000).decode()
+    os.close(controller)
+
+    assert "GET /healthz 200" in shown
+    assert '{"event"' not in shown

@@ -1,0 +1,222 @@
+"""The codecs against protobuf's own: same messages, same JSON, no field forgotten."""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from google.protobuf import json_format
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from statusthing.errors import InvalidArgument
+from statusthing.model import ItemView, NoteView, StatusKind, StatusView, Timestamps
+from statusthing.rpc.json_codec import JsonCodec
+from statusthing.rpc.proto_codec import INPUTS, ProtoCodec, message_type
+from statusthing.service import OPERATIONS
+from statusthing.service.messages import AddStatusRequest, ListItemsRequest
+from statusthing.v1 import services_pb2
+
+JSON, PROTO = JsonCodec(), ProtoCodec()
+REQUESTS = [row.request for row in OPERATIONS.values()]
+RESPONSES = [row.response for row in OPERATIONS.values()]
+VIEWS = [ItemView, StatusView, NoteView, Timestamps]
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+instants = st.integers(-62_135_000_000, 253_402_000_000).map(
+    lambda seconds: datetime.fromtimestamp(seconds, UTC)
+) | st.datetimes(timezones=st.just(UTC))
+
+
+def structs(kind: Any) -> st.SearchStrategy[Any]:
+    """Build values of a field's type, or of a struct with all of its fields."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        hints = typing.get_type_hints(kind)
+        fields = {name: structs(hints[name]) for name in kind.__struct_fields__}
+        return st.builds(kind, **fields)
+    if typing.get_origin(kind) is tuple:
+        return st.lists(structs(typing.get_args(kind)[0]), max_size=3).map(tuple)
+    if typing.get_origin(kind) is types.UnionType:
+        return st.one_of(*(structs(each) for each in typing.get_args(kind)))
+    simple: dict[Any, st.SearchStrategy[Any]] = {
+        str: text,
+        int: st.integers(min_value=0, max_value=2**31 - 1),
+        bool: st.booleans(),
+        StatusKind: st.sampled_from(StatusKind),
+        datetime: instants,
+        type(None): st.none(),
+    }
+    return simple[kind]
+
+
+def same_json(ours: Any, theirs: Any, descriptor: Any) -> bool:
+    """Compare two JSON values of a message; instants by when they are, not by their digits."""
+    if descriptor is Timestamp.DESCRIPTOR:
+        parsed = Timestamp(), Timestamp()
+        for timestamp, value in zip(parsed, (ours, theirs), strict=True):
+            timestamp.FromJsonString(value)
+        return parsed[0] == parsed[1]
+    if ours.keys() != theirs.keys():
+        return False
+    for field in descriptor.fields:
+        one, other = ours.get(field.json_name), theirs.get(field.json_name)
+        if field.message_type is None or one is None:
+            same = one == other
+        elif field.is_repeated:
+            same = len(one) == len(other) and all(
+                same_json(a, b, field.message_type) for a, b in zip(one, other, strict=True)
+            )
+        else:
+            same = same_json(one, other, field.message_type)
+        if not same:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("kind", RESPONSES, ids=lambda kind: str(kind.__name__))
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_responses_encode_as_protobuf_would(kind: type[Any], data: st.DataObject) -> None:
+    """Both encoders say the same, and the JSON is what protobuf writes for that message."""
+    response = data.draw(structs(kind))
+    message = message_type(kind).FromString(PROTO.encode(response))
+    theirs = json.loads(json_format.MessageToJson(message))
+    ours = json.loads(JSON.encode(response))
+
+    assert same_json(ours, theirs, message.DESCRIPTOR)
+    assert json_format.Parse(JSON.encode(response), message_type(kind)()) == message
+
+
+@pytest.mark.parametrize("kind", REQUESTS, ids=lambda kind: str(kind.__name__))
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), proto_names=st.booleans(), numbers=st.booleans())
+def test_requests_decode_as_protobuf_would(
+    kind: type[Any], data: st.DataObject, *, proto_names: bool, numbers: bool
+) -> None:
+    """What protobuf writes of a request, in either spelling, is read as the same request."""
+    message = data.draw(messages(message_type(kind)))
+    written = json_format.MessageToJson(
+        message, preserving_proto_field_name=proto_names, use_integers_for_enums=numbers
+    )
+
+    assert JSON.decode(written.encode(), kind) == PROTO.decode(message.SerializeToString(), kind)
+
+
+def messages(kind: type[Message]) -> st.SearchStrategy[Message]:
+    """Build messages with any of their fields."""
+    if kind is Timestamp:
+        return instants.map(_timestamp)
+    if kind is FieldMask:
+        names = st.sampled_from(["name", "status_id", "description", "note_text"])
+        return st.lists(names).map(lambda paths: FieldMask(paths=paths))
+    fields: dict[str, st.SearchStrategy[Any]] = {}
+    for field in kind.DESCRIPTOR.fields:
+        if field.message_type is not None:
+            one: st.SearchStrategy[Any] = messages(_class(field.message_type))
+        elif field.enum_type is not None:
+            one = st.sampled_from([value.number for value in field.enum_type.values])
+        else:
+            one = {
+                field.TYPE_STRING: text,
+                field.TYPE_BOOL: st.booleans(),
+                field.TYPE_UINT32: st.integers(0, 2**32 - 1),
+                field.TYPE_INT32: st.integers(-(2**31), 2**31 - 1),
+            }[field.type]
+        fields[field.name] = st.lists(one, max_size=3) if field.is_repeated else one
+    return st.fixed_dictionaries({}, optional=fields).map(lambda given: kind(**given))
+
+
+def _class(descriptor: Any) -> type[Message]:
+    found: type[Message] = GetMessageClass(descriptor)
+    return found
+
+
+def _timestamp(instant: datetime) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromDatetime(instant)
+    return timestamp
+
+
+@pytest.mark.parametrize(
+    "kind", [*REQUESTS, *RESPONSES, *VIEWS, *INPUTS.values()], ids=lambda kind: str(kind.__name__)
+)
+def test_every_field_of_every_message_is_mapped(kind: type[Any]) -> None:
+    """A struct has exactly the fields of its message, so that none can be forgotten."""
+    fields = message_type(kind).DESCRIPTOR.fields
+
+    assert set(kind.__struct_fields__) == {field.name for field in fields}
+
+
+def test_every_message_of_the_contract_has_a_struct() -> None:
+    """No request or response of the services is left without an operation."""
+    asked = {
+        method.input_type.name
+        for service in services_pb2.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    }
+
+    assert {kind.__name__ for kind in REQUESTS} == asked
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ('{"kind": 1.5}', "kind"),
+        ('{"kind": true}', "kind"),
+        ('{"kind": "1"}', "kind"),
+        ('{"kind": "NOPE"}', "kind"),
+        ('{"name": 5}', "name"),
+        ('{"name": ["a"]}', "name"),
+        ('{"name": {"a": 1}}', "name"),
+        ('{"name": "\\ud800"}', "name"),
+        ('{"name": "a", "name": "b"}', ""),
+        ('{"nmae": "a"}', "nmae"),
+        ('{"requestId": "a", "request_id": "a"}', "request_id"),
+        ("[]", ""),
+        ("null", ""),
+        ("true", ""),
+        ('"text"', ""),
+        ("{", ""),
+        ("{} {}", ""),
+        ("", ""),
+        ("NaN", ""),
+        ('{"name": NaN}', ""),
+        ("[" * 100_000, ""),
+        ('{"name":' * 100_000, ""),
+        ("\ufeff{}", ""),
+    ],
+)
+def test_what_is_no_request_is_refused_by_name(body: str, field: str) -> None:
+    """JSON that is malformed, lax or misspelt is refused, and the field at fault is named."""
+    with pytest.raises(InvalidArgument) as caught:
+        JSON.decode(body.encode("utf-8", "surrogatepass"), AddStatusRequest)
+
+    assert caught.value.field == field
+
+
+def test_bytes_that_are_no_utf8_are_refused() -> None:
+    """JSON is UTF-8 (RFC 8259, section 8.1)."""
+    with pytest.raises(InvalidArgument):
+        JSON.decode(b'{"name": "\xff"}', REQUESTS[0])
+
+
+@pytest.mark.parametrize("value", ["-1", "4294967296", "1.5", "true", '"x"', '" 1"', '""', "1e400"])
+def test_whole_numbers_have_a_range(value: str) -> None:
+    """A page size is a whole number of 32 bits without a sign."""
+    with pytest.raises(InvalidArgument, match="page_size must be a whole number from 0 to"):
+        JSON.decode(f'{{"pageSize": {value}}}'.encode(), ListItemsRequest)
+
+
+@pytest.mark.parametrize("value", ["10", '"10"', "10.0", "1e1"])
+def test_whole_numbers_have_several_spellings(value: str) -> None:
+    """The proto3 JSON mapping takes a whole number as a string and with a fraction of nothing."""
+    assert JSON.decode(f'{{"pageSize": {value}}}'.encode(), ListItemsRequest).page_size == 10
