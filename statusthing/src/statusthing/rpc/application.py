@@ -7,6 +7,7 @@ a length in the place of three chunks.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
@@ -16,6 +17,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 from connectrpc.code import Code
+from connectrpc.compression.gzip import GzipCompression
 from connectrpc.errors import ConnectError
 from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 from connectrpc.request import RequestContext
@@ -32,6 +34,9 @@ from statusthing.service.messages import Request
 
 MAX_MESSAGE = 4 * 1024 * 1024
 """The most bytes of a request message, before and after decompression."""
+
+_GZIP_LEVEL = 6
+_NOT_MODIFIED = 304
 
 REVISION_HEADER = "statusthing-revision"
 
@@ -69,6 +74,13 @@ class _Call(msgspec.Struct):
 _call: ContextVar[_Call] = ContextVar("call")
 
 
+class _Gzip(GzipCompression):
+    """connectrpc's gzip without the time in its header, so that equal answers stay equal."""
+
+    def compress(self, data: bytes | bytearray | memoryview) -> bytes:
+        return gzip.compress(data, compresslevel=_GZIP_LEVEL, mtime=0)
+
+
 class _Connect(ConnectASGIApplication[None]):
     """connectrpc's application over all services at once."""
 
@@ -104,12 +116,14 @@ class RpcApplication:
             interceptors=[_Admission(identify, ready)],
             read_max_bytes=MAX_MESSAGE,
             codecs=[JsonCodec(), ProtoCodec()],
+            compressions=[_Gzip()],
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         content_type = _header(scope, b"content-type").partition(";")[0].strip().lower()
+        send = _OneWrite(scope, send)
         refusal = self._refusal(scope, path, content_type)
         if refusal is not None:
             await _refuse(scope, send, content_type, refusal)
@@ -130,7 +144,7 @@ class RpcApplication:
         }
         token = _call.set(_Call(scope))
         try:
-            await self._connect(inner, receive, _OneWrite(scope, send))
+            await self._connect(inner, receive, send)
         except ConnectError as error:
             # Raised only where no answer could be sent any more: the client is gone.
             scope["statusthing.code"] = error.code.value
@@ -185,6 +199,10 @@ def _endpoint(st: StatusThing, row: Operation) -> Any:
     )
 
     async def function(request: Request, ctx: RequestContext[Any, Any]) -> Any:
+        left = ctx.timeout_ms
+        if left is not None and left <= 0:
+            # connectrpc learns of it when the call first waits, which may be after its effect.
+            raise ConnectError(Code.DEADLINE_EXCEEDED, "the deadline has passed")
         principal = _call.get().principal
         answer = await st.run(request, principal=principal)
         headers = ctx.response_headers
@@ -234,7 +252,8 @@ class _Admission:
 class _OneWrite:
     """Holds an answer's head back until its body is there, and gives a single body its length.
 
-    Anonymous answers to a GET get a strong ETag, and 304 where the client has them.
+    Anonymous answers to a GET get a strong ETag, and 304 where the client has them. A gRPC status
+    in the head becomes a trailer.
     """
 
     def __init__(self, scope: Scope, send: Send) -> None:
@@ -247,25 +266,49 @@ class _OneWrite:
             self._start = message
             return
         start, self._start = self._start, None
-        if start is not None:
-            if not start.get("trailers") and not message.get("more_body"):
-                message = self._whole(start, message)
-            await self._send(start)
-        await self._send(message)
+        if start is None or start.get("trailers") or message.get("more_body"):
+            if start is not None:
+                await self._send(start)
+            await self._send(message)
+        elif "http.response.trailers" in self._scope.get("extensions", {}) and any(
+            name == b"grpc-status" for name, _ in start["headers"]
+        ):
+            await self._send_status(start)
+        else:
+            await self._send_whole(start, message["body"])
 
-    def _whole(self, start: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
-        body = message["body"]
+    async def _send_status(self, start: dict[str, Any]) -> None:
+        # gRPC puts a status without a message into the head, which then has to end the stream.
+        # ASGI ends it with the body, and clients take that for a stream that broke off.
+        # https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses
+        kept = [pair for pair in start["headers"] if not pair[0].startswith(b"grpc-")]
+        status = [pair for pair in start["headers"] if pair[0].startswith(b"grpc-")]
+        await self._send({**start, "headers": kept, "trailers": True})
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._send(
+            {"type": "http.response.trailers", "headers": status, "more_trailers": False}
+        )
+
+    async def _send_whole(self, start: dict[str, Any], body: bytes) -> None:
+        status = start["status"]
         headers = [pair for pair in start["headers"] if pair != (b"content-encoding", b"identity")]
-        start["headers"] = headers
         if (b"cache-control", b"public, no-cache") in headers:
-            tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'.encode()
-            headers[:] = [pair for pair in headers if pair[0] != b"vary"]
-            headers += [(b"vary", b"Accept-Encoding, Authorization"), (b"etag", tag)]
-            if tag in _header(self._scope, b"if-none-match").encode():
-                start["status"] = 304
-                return {**message, "body": b""}
-        headers.append((b"content-length", b"%d" % len(body)))
-        return message
+            tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+            headers = [pair for pair in headers if pair[0] != b"vary"]
+            headers.append((b"vary", b"Accept-Encoding, Authorization"))
+            headers.append((b"etag", tag.encode()))
+            if _matches(_header(self._scope, b"if-none-match"), tag):
+                status, body = _NOT_MODIFIED, b""
+        if status != _NOT_MODIFIED:
+            headers.append((b"content-length", b"%d" % len(body)))
+        await self._send({**start, "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _matches(condition: str, tag: str) -> bool:
+    """Compare as If-None-Match does, RFC 9110, section 13.1.2."""
+    given = {each.strip().removeprefix("W/") for each in condition.split(",")}
+    return not given.isdisjoint({"*", tag})
 
 
 class _Refusal(msgspec.Struct, frozen=True):
@@ -279,21 +322,17 @@ class _Refusal(msgspec.Struct, frozen=True):
 
 async def _refuse(scope: Scope, send: Send, content_type: str, refusal: _Refusal) -> None:
     scope["statusthing.code"] = refusal.code.value
-    status = refusal.status
-    headers = list(refusal.headers)
+    headers = [*refusal.headers, (b"cache-control", b"no-store")]
     if content_type in _GRPC | _GRPC_WEB:
-        # "Trailers-Only", https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
-        body = b""
-        status = 200
-        headers = [
+        status, body = 200, b""
+        headers += [
             (b"content-type", content_type.encode()),
             (b"grpc-status", b"12"),
             (b"grpc-message", refusal.message.encode()),
         ]
     else:
-        body = as_json(described(refusal.code, refusal.message))
+        status, body = refusal.status, as_json(described(refusal.code, refusal.message))
         headers.append((b"content-type", b"application/json"))
-    headers += [(b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
