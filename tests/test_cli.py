@@ -68,7 +68,8 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
         (["serve", "--store", "sqlite:///x.db?mode=fast"], "takes no parameters"),
         (["serve", "--addr", "0.0.0.0:9000"], "this machine only"),
         (["serve", "--addr", "example.com:9000"], "this machine only"),
-        (["serve", "--addr", "127.0.0.1"], "127.0.0.1"),
+        (["serve", "--addr", "127.0.0.1"], "must be HOST:PORT"),
+        (["serve", "--addr", "nonsense"], "must be HOST:PORT"),
         (["serve", "--addr", "127.0.0.1:99999"], "99999"),
         (["serve", "--addr", "127.0.0.1:http"], "http"),
         (["serve", "--prot", "1"], "--prot"),
@@ -169,11 +170,11 @@ def test_version_and_help(tmp_path: Path) -> None:
 
 
 def test_no_command_shows_how_to_go_on(tmp_path: Path) -> None:
-    """Without a command there is nothing to do: usage on stderr or stdout, exit 2."""
+    """Without a command there is nothing to do: the usage on stderr, and exit 2."""
     ended = statusthing(tmp_path)
 
     assert ended.returncode == 2
-    assert "serve" in ended.stdout + ended.stderr
+    assert "\n  serve " in ended.stderr
 
 
 def test_the_log_is_json_where_nobody_watches(serve: Serve) -> None:

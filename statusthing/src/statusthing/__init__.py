@@ -17,6 +17,16 @@ from statusthing.service.messages import StatusInput
 
 if TYPE_CHECKING:
     from statusthing.app import build_app
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name == "build_app":
+            from statusthing.app import build_app  # noqa: PLC0415 - see the module's docstring
+
+            return build_app
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+
 
 __version__ = "0.1.0"
 
@@ -36,12 +46,3 @@ __all__ = [
     "build_app",
     "open_store",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "build_app":
-        from statusthing.app import build_app  # noqa: PLC0415 - see the module's docstring
-
-        return build_app
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)

@@ -75,7 +75,7 @@ def require(principal: Principal, operation: str) -> None:
     needed = PERMISSIONS.get(operation)
     if needed is not None and principal.role >= needed:
         return
-    if principal.role is Role.ANYBODY:
+    if principal.role == Role.ANYBODY:
         msg = f"{operation} needs credentials"
         raise Unauthenticated(msg)
     msg = f"{principal.name} may not call {operation}"

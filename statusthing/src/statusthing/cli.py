@@ -58,7 +58,8 @@ def serve(store: str, addr: str, *, devmode: bool) -> None:
     from statusthing import logs, server  # noqa: PLC0415
     from statusthing.app import build_app  # noqa: PLC0415
 
-    if not is_loopback(addr):
+    host, _ = server.host_and_port(addr)
+    if not is_loopback(host):
         msg = (
             f"cannot listen on {addr}: whoever reaches this server may write, so it listens on "
             "this machine only; give 127.0.0.1:9000, localhost:9000, [::1]:9000 or another port"
@@ -110,6 +111,9 @@ def main() -> None:
         code = command.main(prog_name="statusthing", standalone_mode=False)
     except click.exceptions.Abort:
         _fail("interrupted", 1)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
     except (UserMistake, SchemaMismatch) as error:

@@ -45,25 +45,24 @@ async def loopback_identity(scope: Scope) -> Principal | None:
         scope["method"] == "POST"
         and not forwarded
         and peer is not None
-        and _is_loopback(peer[0])
+        and is_loopback(peer[0])
         and len(hosts) == 1
-        and is_loopback(hosts[0].decode("latin-1"))
+        and is_loopback(_without_port(hosts[0].decode("latin-1")))
     )
     return LOOPBACK_EDITOR if local else ANONYMOUS
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host means this machine and nothing else.
-
-    Args:
-        host: a name or an address, with or without a port; an IPv6 address in brackets.
-    """
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    return name.lower() == "localhost" or _is_loopback(name)
-
-
-def _is_loopback(address: str) -> bool:
+    """Tell whether a host name or address means this machine and nothing else."""
+    if host.lower() == "localhost":
+        return True
     try:
-        return ipaddress.ip_address(address).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _without_port(authority: str) -> str:
+    if authority.startswith("["):
+        return authority[1:].partition("]")[0]
+    return authority.partition(":")[0]

@@ -53,7 +53,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def describe(record: Record) -> dict[str, Any]:
-    """Turn a record into what the log keeps of it: JSON-able data, without anything secret."""
+    """Turn a record into what the log keeps of it: JSON-able data."""
     data = msgspec.to_builtins(record)
     assert isinstance(data, dict)  # noqa: S101 - a struct always becomes a dict
     return data

@@ -91,8 +91,7 @@ class MemoryStore:
     async def write(self, work: Callable[[Transaction], T], *, now: datetime) -> T:
         """Run a unit that may write; see `Store.write`."""
         wakeup = self._opened()
-        if getattr(self._unit, "running", False):
-            raise NestedUnit("a unit of work cannot start another one")
+        self._check_alone()
         with self._writing:
             unit = _Writing(self._state, now)
             result = self._run(work, unit)
@@ -111,9 +110,12 @@ class MemoryStore:
             raise StoreClosed("this store was opened before a fork: open one after it")
         return self._wakeup
 
-    def _run(self, work: Callable[[Transaction], T], transaction: Transaction) -> T:
+    def _check_alone(self) -> None:
         if getattr(self._unit, "running", False):
             raise NestedUnit("a unit of work cannot start another one")
+
+    def _run(self, work: Callable[[Transaction], T], transaction: Transaction) -> T:
+        self._check_alone()
         self._unit.running = True
         try:
             return work(transaction)
@@ -284,7 +286,11 @@ def _satisfies(value: Any, want: Any) -> bool:
     if isinstance(want, frozenset):
         return value in want
     if isinstance(want, Range):
-        return (want.ge is None or value >= want.ge) and (want.lt is None or value < want.lt)
+        return (
+            value is not None
+            and (want.ge is None or value >= want.ge)
+            and (want.lt is None or value < want.lt)
+        )
     return bool(value == want)
 
 

@@ -5,8 +5,8 @@ or SIGTERM lets the calls in flight finish before the application shuts down. On
 event loop.
 
 Everything this project has to say about Hypercorn is in this module: the configuration, the limits,
-and the work-arounds. Four things in Hypercorn 0.18 get in the way of gRPC; each is named where it
-is dealt with, and `tests/test_server.py` has a test for each that fails without it.
+and the work-arounds for what in Hypercorn 0.18 gets in the way of gRPC. Each names its cause, and
+`tests/test_server.py` has a test for each that fails without it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from collections import deque
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakSet
 
 import hypercorn.protocol
 from h2.errors import ErrorCodes
@@ -34,7 +35,7 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.events import Closed
 from hypercorn.protocol.events import Trailers
-from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
 
 from statusthing.errors import StatusThingError, UserMistake
 
@@ -69,6 +70,12 @@ CALLS_AT_ONCE = 100
 BACKLOG = 512
 """How many connections the kernel holds until they are accepted."""
 
+UNREAD_BYTES = 32 * 1024 * 1024
+"""How much of a body that nobody reads is taken in, so that the client gets to read the answer."""
+
+UNREAD_SECONDS = 2.0
+"""For how long that is done."""
+
 CANCELLED_CALLS = 200
 """More cancelled calls than this on one HTTP/2 connection within `CANCELLED_SECONDS` close it."""
 
@@ -78,6 +85,8 @@ CANCELLED_SECONDS = 10.0
 LATE_DATA_FAULT = frozenset({"0.18.0"})
 
 _logger = logging.getLogger(__name__)
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _PORTS = range(65_536)
 
@@ -95,8 +104,8 @@ class AddressUnavailable(UserMistake):
 def run(app: App, *, addr: str, on_start: Callable[[str], None]) -> None:
     """Serve `app` until SIGINT or SIGTERM, then finish the calls in flight and return.
 
-    To be called from the main thread. The two signals stay handled afterwards, so that a second one
-    does not interrupt a process that is already on its way out.
+    To be called from the main thread. From the first of the two signals on both are ignored, so
+    that another one does not interrupt a process that is on its way out.
 
     Args:
         app: an ASGI application. An exception from its lifespan startup or shutdown comes out of
@@ -114,22 +123,30 @@ def run(app: App, *, addr: str, on_start: Callable[[str], None]) -> None:
         stop = asyncio.Event()
 
         def on_signal(*_: object) -> None:
+            for number in _STOP_SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
             with suppress(RuntimeError):  # the loop is closed: the process is about to exit
                 loop.call_soon_threadsafe(stop.set)
 
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _STOP_SIGNALS:
             signal.signal(number, on_signal)
         runner.run(_serve(app, listener, stop, on_start))
 
 
-def listen(addr: str) -> socket.socket:
-    """A socket that listens at `addr`; the errors are those of `run`."""
+def host_and_port(addr: str) -> tuple[str, int]:
+    """Take `HOST:PORT` or `[IPv6]:PORT` apart, or raise UserMistake."""
     match = re.fullmatch(r"(?:\[([^\s\[\]]+)\]|([^\s\[\]:]+)):([0-9]{1,5})", addr)
     if match is None or int(match[3]) not in _PORTS:
         text = f"the address must be HOST:PORT, such as 127.0.0.1:9000 or [::1]:9000, not {addr!r}"
         raise UserMistake(text)
+    return match[1] or match[2], int(match[3])
+
+
+def listen(addr: str) -> socket.socket:
+    """A socket that listens at `addr`; the errors are those of `run`."""
+    name, number = host_and_port(addr)
     try:
-        found = socket.getaddrinfo(match[1] or match[2], int(match[3]), type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(name, number, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         text = f"cannot listen on {addr}: no such host is known"
         raise AddressUnavailable(text) from error
@@ -138,11 +155,16 @@ def listen(addr: str) -> socket.socket:
     try:
         # Sets SO_REUSEADDR where that is harmless, so that a restart need not wait, and listens at
         # once: two servers that only bind could both think that the port is theirs.
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         reason = _REASONS.get(error.errno or 0) or os.strerror(error.errno or 0)
         text = f"cannot listen on {addr}: {reason}"
         raise AddressUnavailable(text) from error
+    # Accepted connections inherit it. asyncio sets it only on sockets that name their protocol, and
+    # without it an answer in two writes waits for the client's delayed acknowledgement, 40 ms.
+    # https://github.com/python/cpython/blob/3.11/Lib/asyncio/base_events.py
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def configuration() -> Config:
@@ -191,7 +213,10 @@ async def _serve(
     connections: set[asyncio.Task[Any]] = set()
     calls: set[asyncio.Task[Any]] = set()
 
-    async def call(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
+    async def call(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["http_version"].startswith("1"):
+            request = _Http1Request(receive, send)
+            receive, send = request.receive, request.send
         with _listed(calls):
             await app(scope, receive, send)
 
@@ -206,14 +231,59 @@ async def _serve(
 
         server = await asyncio.start_server(connected, sock=listener, backlog=BACKLOG)
         host, port = listener.getsockname()[:2]
-        on_start(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-        await stop.wait()
-        server.close()
+        try:
+            on_start(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+            await stop.wait()
+        finally:
+            # Let the connections that have just been accepted arrive among `connections`: their
+            # transport, protocol and task each take a round of the loop. Python 3.13.0 prints a
+            # traceback for a server that is closed before the first of these.
+            loop.remove_reader(listener)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            server.close()
         await context.terminated.set()
         await _ended(connections, GRACE_SECONDS)
         for task in calls:
             task.cancel()
         await _ended(connections, CUT_SECONDS)
+
+
+class _Http1Request:
+    """A request over HTTP/1, which is read to its end before its answer begins.
+
+    An application may answer, mostly to refuse, before the body is there. Hypercorn then closes the
+    connection without saying so, and closing with bytes unread makes the kernel reset it, which
+    takes the answer away from a client that is still sending (RFC 9112, section 9.6).
+    https://github.com/pgjones/hypercorn/blob/0.18.0/src/hypercorn/protocol/h11.py
+    """
+
+    def __init__(self, receive: Any, send: Any) -> None:
+        self._receive = receive
+        self._send = send
+        self._read = False
+
+    async def receive(self) -> Any:
+        message = await self._receive()
+        self._read = not message.get("more_body")
+        return message
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start" and not self._read:
+            await self._drop_the_rest()
+            if not self._read:
+                message = {
+                    **message,
+                    "headers": [*message.get("headers", ()), (b"connection", b"close")],
+                }
+        await self._send(message)
+
+    async def _drop_the_rest(self) -> None:
+        size = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(UNREAD_SECONDS):
+                while not self._read and size < UNREAD_BYTES:
+                    size += len((await self.receive()).get("body", b""))
 
 
 @contextmanager
@@ -278,15 +348,20 @@ class Http2Protocol(H2Protocol):
         """When calls were cancelled, in seconds of the loop's clock, oldest first."""
         return deque()
 
+    @cached_property
+    def ended(self) -> WeakSet[StreamBuffer]:
+        """The buffers of the streams that trailers have ended."""
+        return WeakSet()
+
     async def handle(self, event: ConnectionEvent) -> None:
         """Take data from the client, or the news that the connection is closing."""
         if isinstance(event, Closed) and not self.closed:
             await self.say_goodbye(ErrorCodes.NO_ERROR)
         await super().handle(event)
         if self.closed:
-            # An application that answers after its client has left would wait for ever for the
-            # sending task, which has ended.
-            for buffer in self.stream_buffers.values():
+            # An application that is answering would wait for ever for the sending task, which has
+            # ended, and would keep the connection from being closed.
+            for buffer in tuple(self.stream_buffers.values()):
                 await buffer.close()
 
     async def say_goodbye(self, reason: ErrorCodes) -> None:
@@ -338,25 +413,26 @@ class Http2Protocol(H2Protocol):
         await super()._handle_events([event])
 
     async def stream_send(self, event: StreamEvent) -> None:
-        """Send a part of an answer."""
+        """Send a part of an answer, if there still is somebody to send it to."""
+        if self.closed:
+            return  # Hypercorn would wait for the next request of a client that has left
         await super().stream_send(event)
-        if isinstance(event, Trailers):
-            await self.end_request(event.stream_id)
+        if isinstance(event, Trailers) and event.stream_id in self.stream_buffers:
+            self.ended.add(self.stream_buffers[event.stream_id])
 
     async def _send_data(self, stream_id: int) -> None:
-        await super()._send_data(stream_id)
-        if stream_id not in self.stream_buffers:
-            await self.end_request(stream_id)
+        """Send what a stream has to send, and end it unless its trailers have done that.
 
-    async def end_request(self, stream_id: int) -> None:
-        """Ask the client to send no more of a request that has been answered in full.
-
-        RFC 9113, section 8.1. Without this Hypercorn ends a stream with trailers a second time, h2
-        takes that for a fault and answers the rest of the body with RST_STREAM(STREAM_CLOSED), and
-        a gRPC client that reads this together with the trailers reports INTERNAL, whatever the
-        trailers say. It takes NO_ERROR as it is meant: https://github.com/grpc/grpc/pull/9149.
+        Hypercorn ends it twice. h2 takes that for a fault, so it answers what is still coming of
+        the request with RST_STREAM(STREAM_CLOSED), and a gRPC client that reads this together with
+        the trailers reports INTERNAL, whatever the trailers say. Here the rest of the request is
+        read and dropped: RFC 9113, section 8.1, would have it stopped with RST_STREAM(NO_ERROR),
+        but curl 7.88 then throws the answer away.
+        https://github.com/pgjones/hypercorn/blob/0.18.0/src/hypercorn/protocol/h2.py
         """
-        # Raises for a stream that both sides have ended, which is the usual case.
-        with suppress(ProtocolError):
-            self.connection.reset_stream(stream_id, ErrorCodes.NO_ERROR)
-            await self._flush()
+        buffer = self.stream_buffers.get(stream_id)
+        if buffer is not None and buffer in self.ended and buffer.complete:
+            del self.stream_buffers[stream_id]
+            self.priority.remove_stream(stream_id)
+        else:
+            await super()._send_data(stream_id)

@@ -38,7 +38,8 @@ and what every unit may rely on; they are cited by number where they are tested.
 **Queries**
 
 * **R14** Conditions are joined by AND. A plain value asks for equality (None: for None), a
-  frozenset for membership (empty: nothing matches), a `Range` for `ge <= value < lt`.
+  frozenset for membership (empty: nothing matches), a `Range` for `ge <= value < lt`, where
+  None never lies.
 * **R15** Records come in the order `(created, id)`, changes in `(revision, seq)`, ids compared by
   code point; `descending` turns it round. `after` continues strictly behind a key in that order;
   `limit` cuts.

@@ -48,7 +48,8 @@ _GRPC = frozenset({"application/grpc", "application/grpc+proto", "application/gr
 _GRPC_WEB = frozenset(
     {"application/grpc-web", "application/grpc-web+proto", "application/grpc-web+json"}
 )
-_CONTENT_TYPES = _CONNECT | _GRPC | _GRPC_WEB
+_UNARY = _CONNECT | _GRPC | _GRPC_WEB
+_STREAM = frozenset({"application/connect+proto"}) | _GRPC | _GRPC_WEB
 
 _PROTOCOL_HEADERS = frozenset(
     {
@@ -106,10 +107,7 @@ class RpcApplication:
         more: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         endpoints = {_path(row): _endpoint(st, row) for row in OPERATIONS.values()} | dict(more)
-        self._methods = {
-            path: ("GET", "POST") if _is_read(endpoint.method) else ("POST",)
-            for path, endpoint in endpoints.items()
-        }
+        self._methods = {path: endpoint.method for path, endpoint in endpoints.items()}
         self._connect = _Connect(
             service=None,
             endpoints=lambda _: endpoints,
@@ -153,14 +151,15 @@ class RpcApplication:
 
     def _refusal(self, scope: Scope, path: str, content_type: str) -> _Refusal | None:
         """Tell what keeps a request from being an RPC, if anything does."""
-        methods = self._methods.get(path)
-        if methods is None:
+        method = self._methods.get(path)
+        if method is None:
             return _Refusal(404, Code.UNIMPLEMENTED, "there is no such RPC or page")
+        methods = ("GET", "POST") if _is_read(method) else ("POST",)
         allow = (b"allow", ", ".join(methods).encode())
         if scope["method"] not in methods:
             message = f"this RPC takes {' or '.join(methods)}"
             return _Refusal(405, Code.UNIMPLEMENTED, message, (allow,))
-        served = _CONTENT_TYPES
+        served = _UNARY if method.stream_type is StreamType.UNARY else _STREAM
         if scope["method"] == "GET":
             query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
             if "message" not in query:
@@ -207,7 +206,7 @@ def _endpoint(st: StatusThing, row: Operation) -> Any:
         answer = await st.run(request, principal=principal)
         headers = ctx.response_headers
         headers[REVISION_HEADER] = str(answer.revision)
-        if ctx.http_method == "GET" and principal.role is Role.ANYBODY:
+        if ctx.http_method == "GET" and principal.role == Role.ANYBODY:
             headers["cache-control"] = "public, no-cache"
         else:
             headers["cache-control"] = "no-store"

@@ -118,6 +118,23 @@ def request_id(field: str, value: str) -> str:
     return value
 
 
+def int32(field: str, value: int) -> int:
+    """Require a whole number of 32 bits with a sign."""
+    return _whole(field, value, range(-(2**31), 2**31))
+
+
+def uint32(field: str, value: int) -> int:
+    """Require a whole number of 32 bits without a sign."""
+    return _whole(field, value, range(2**32))
+
+
+def _whole(field: str, value: int, within: range) -> int:
+    if value not in within:
+        problem = f"must be a whole number from {within.start} to {within.stop - 1}"
+        raise InvalidArgument(field, problem)
+    return value
+
+
 def mask(paths: Iterable[str], allowed: Iterable[str]) -> frozenset[str]:
     """Require every path of an update mask to be one that can be set."""
     settable = tuple(allowed)

@@ -55,7 +55,7 @@ def get_item(request: GetItemRequest) -> Callable[[Transaction], GetItemResponse
 def list_items(request: ListItemsRequest) -> Callable[[Transaction], ListItemsResponse]:
     """Return the items that satisfy every filter, in the order they were added."""
     kinds = checks.kinds("kinds", request.kinds)
-    after = pages.key(request.page_token)
+    page = pages.asked(request)
     wanted = {"status_id": checks.possible_ids(request.status_ids)} if request.status_ids else {}
 
     def work(tx: Transaction) -> ListItemsResponse:
@@ -64,13 +64,13 @@ def list_items(request: ListItemsRequest) -> Callable[[Transaction], ListItemsRe
             statuses = _statuses(tx, {"kind": kinds})
             known = frozenset(statuses)
             where["status_id"] = where.get("status_id", known) & known
-        items, token = pages.page(tx, Item, where, request.page_size, after)
+        items, token = pages.page(tx, Item, where, page)
         if not kinds:
             used = frozenset(item.status_id for item in items if item.status_id)
             statuses = _statuses(tx, {"id": used})
         notes: dict[str, tuple[NoteView, ...]] = {}
         if request.extended:
-            whole = not (where or after or token)
+            whole = not (where or page.after or token)
             notes = _newest_notes(
                 tx, {} if whole else {"item_id": frozenset(item.id for item in items)}
             )
@@ -93,6 +93,7 @@ def add_item(request: AddItemRequest) -> Callable[[Unit], AddItemResponse]:
     """Add an item, with its status and its first note in the same unit."""
     name = checks.name("name", request.name)
     description = checks.description("description", request.description)
+    position = checks.int32("position", request.position)
     text = request.initial_note_text
     if text:
         checks.note_text("initial_note_text", text)
@@ -113,7 +114,7 @@ def add_item(request: AddItemRequest) -> Callable[[Unit], AddItemResponse]:
             name=name,
             description=description,
             status_id=status.id if status else None,
-            position=request.position,
+            position=position,
         )
         unit.add(item)
         notes: tuple[NoteView, ...] = ()
@@ -137,6 +138,8 @@ def update_item(request: UpdateItemRequest) -> Callable[[Unit], UpdateItemRespon
         checks.name("name", fields["name"])
     if "description" in fields:
         checks.description("description", fields["description"])
+    if "position" in fields:
+        checks.int32("position", fields["position"])
     if "status_id" in fields:
         fields["status_id"] = fields["status_id"] or None
 

@@ -49,7 +49,10 @@ def once(
     checks.request_id("request_id", key)
     scope = (principal.name, type(request).__name__, key)
     id = hashlib.sha256(msgspec.json.encode(scope)).hexdigest()
-    digest = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
+    try:
+        digest = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument("", "the request has a lone surrogate") from error
 
     def work_once(unit: Unit) -> View:
         for kept in unit.tx.find(Query(KeptAnswer, where={"id": id})):

@@ -37,11 +37,11 @@ def get_note(request: GetNoteRequest) -> Callable[[Transaction], GetNoteResponse
 def list_notes(request: ListNotesRequest) -> Callable[[Transaction], ListNotesResponse]:
     """Return an item's notes, oldest first."""
     id = checks.given_id("item_id", request.item_id)
-    after = pages.key(request.page_token)
+    page = pages.asked(request)
 
     def work(tx: Transaction) -> ListNotesResponse:
         item = existing(tx, Item, id)
-        found, token = pages.page(tx, Note, {"item_id": item.id}, request.page_size, after)
+        found, token = pages.page(tx, Note, {"item_id": item.id}, page)
         return ListNotesResponse(
             notes=tuple(note_view(note) for note in found), next_page_token=token
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ import msgspec
 
 from statusthing.errors import InvalidArgument, TooManyResults
 from statusthing.model import Record
+from statusthing.service import checks
 from statusthing.store import Query, Transaction
 
 MAX_PAGE = 1_000
@@ -23,33 +23,47 @@ MAX_WHOLE = 10_000
 R = TypeVar("R", bound=Record)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FOREIGN = "is not one that a list returned"
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def key(token: str) -> tuple[datetime, str] | None:
-    """Read a page token; an empty one is the beginning.
+class Asked(msgspec.Struct, frozen=True):
+    """Which page is asked for: how many records, 0 for all, behind which key."""
+
+    size: int
+    after: tuple[datetime, str] | None
+
+
+def asked(request: Any) -> Asked:
+    """Read the page size and the page token of a list request.
 
     Raises:
-        InvalidArgument: no answer of ours held such a token.
+        InvalidArgument: the size has no 32 bits, or no answer of ours held such a token.
     """
+    return Asked(checks.uint32("page_size", request.page_size), _key(request.page_token))
+
+
+def _key(token: str) -> tuple[datetime, str] | None:
     if not token:
         return None
     try:
         data = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
         micros, last = msgspec.json.decode(data, type=tuple[int, str])
-        return _EPOCH + micros * _MICROSECOND, last
-    except (ValueError, OverflowError, UnicodeEncodeError, binascii.Error) as error:
-        raise InvalidArgument("page_token", "is not one that a list returned") from error
+        created = _EPOCH + micros * _MICROSECOND
+    except (ValueError, OverflowError) as error:
+        raise InvalidArgument("page_token", _FOREIGN) from error
+    if not checks.can_exist(last):
+        raise InvalidArgument("page_token", _FOREIGN)
+    return created, last
 
 
 def page(
     tx: Transaction,
     kind: type[R],
     where: Mapping[str, Any],
-    size: int,
-    after: tuple[datetime, str] | None,
+    wanted: Asked,
 ) -> tuple[Sequence[R], str]:
-    """Find one page, or everything where `size` is 0.
+    """Find one page, or everything where no size is asked for.
 
     Returns:
         The records in order, and the token of the next page, empty at the end.
@@ -57,11 +71,11 @@ def page(
     Raises:
         TooManyResults: everything is more than MAX_WHOLE records.
     """
-    limit = min(size, MAX_PAGE) or MAX_WHOLE
-    found = tx.find(Query(kind, where=where, after=after, limit=limit + 1))
+    limit = min(wanted.size, MAX_PAGE) or MAX_WHOLE
+    found = tx.find(Query(kind, where=where, after=wanted.after, limit=limit + 1))
     if len(found) <= limit:
         return found, ""
-    if not size:
+    if not wanted.size:
         raise TooManyResults(MAX_WHOLE)
     last = found[limit - 1]
     micros = (last.created - _EPOCH) // _MICROSECOND

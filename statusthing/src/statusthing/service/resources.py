@@ -199,7 +199,10 @@ class Statuses:
         page_token: str = "",
         principal: Principal = TRUSTED,
     ) -> m.ListStatusResponse:
-        """Return the statuses of any of these kinds, oldest first; pages as in `Items.list`."""
+        """Return the statuses of any of these kinds, oldest first.
+
+        Pages, arguments and errors are those of `Items.list`.
+        """
         answer = await self._run(
             m.ListStatusRequest(kinds=tuple(kinds), page_size=page_size, page_token=page_token),
             principal=principal,
@@ -361,6 +364,12 @@ class Notes:
         principal: Principal = TRUSTED,
     ) -> None:
         """Change a note's text.
+
+        Args:
+            note_id: the note.
+            note_text: 1 to 10 000 characters.
+            expected_version: the version that the change is based on; 0 for whichever it is.
+            principal: whom it runs for.
 
         Raises:
             InvalidArgument: the text is blank or too long.

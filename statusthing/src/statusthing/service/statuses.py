@@ -68,11 +68,11 @@ def get_status(request: GetStatusRequest) -> Callable[[Transaction], GetStatusRe
 def list_statuses(request: ListStatusRequest) -> Callable[[Transaction], ListStatusResponse]:
     """Return the statuses of the kinds asked for, in the order they were added."""
     kinds = checks.kinds("kinds", request.kinds)
-    after = pages.key(request.page_token)
+    page = pages.asked(request)
     where = {"kind": kinds} if kinds else {}
 
     def work(tx: Transaction) -> ListStatusResponse:
-        found, token = pages.page(tx, Status, where, request.page_size, after)
+        found, token = pages.page(tx, Status, where, page)
         return ListStatusResponse(
             statuses=tuple(status_view(status) for status in found), next_page_token=token
         )

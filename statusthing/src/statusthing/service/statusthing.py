@@ -86,6 +86,8 @@ class StatusThing:
 
     async def add_default_statuses(self) -> None:
         """Make the default statuses, if nothing was ever written to the store."""
+        if await self.store.read(lambda tx: tx.revision):
+            return
         await self._write(add_defaults, TRUSTED, len(DEFAULTS))
 
     async def _write(

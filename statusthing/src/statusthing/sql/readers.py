@@ -1,0 +1,123 @@
+"""Reading on the calling thread, over a connection that each thread keeps."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from statusthing.errors import StoreClosed, StoreUnavailable
+from statusthing.sql.transaction import CANNOT_SERVE, Database, Reading
+from statusthing.store import Transaction
+
+T = TypeVar("T")
+
+_CLOSED = "the store is closed"
+
+
+class ReadableDatabase(Database, Protocol):
+    """What the readers need to know of a database."""
+
+    def connect_reader(self) -> Connection:
+        """Open a connection that cannot write, and whose transactions see one snapshot."""
+
+
+class _Reader:
+    """A thread's connection. The lock is there for `close`, which another thread may call."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.lock = threading.Lock()
+        self.closed = False
+
+    def close(self) -> None:
+        with self.lock:
+            self.closed = True
+            self.connection.invalidate()
+            self.connection.close()
+
+
+class _Mine(threading.local):
+    """The reader of the current thread."""
+
+    reader: _Reader | None = None
+
+
+class Readers:
+    """Runs units that read. A thread's connection is closed with the readers or after the thread.
+
+    Args:
+        database: what to read from.
+        alone: entered around each unit.
+    """
+
+    def __init__(self, database: ReadableDatabase, alone: AbstractContextManager[None]) -> None:
+        self._database = database
+        self._alone = alone
+        self._mine = _Mine()
+        self._lock = threading.Lock()
+        self._all: dict[threading.Thread, _Reader] = {}
+        self._closed = False
+
+    def run(self, work: Callable[[Transaction], T]) -> T:
+        """Run a unit, and return or raise what it does.
+
+        Raises:
+            StoreUnavailable: the database cannot be read now.
+            StoreClosed: the readers were closed before.
+        """
+        with self._alone:
+            reader = self._mine.reader
+            if reader is None or reader.closed:
+                reader = self._open()
+            with reader.lock:
+                if reader.closed:
+                    raise StoreClosed(_CLOSED)
+                reading = Reading(reader.connection, self._database)
+                try:
+                    with reader.connection.begin():
+                        return work(reading)
+                except DBAPIError as error:
+                    reading.failed = True
+                    raise StoreUnavailable(CANNOT_SERVE) from error.orig
+                finally:
+                    # The next unit on this thread connects anew.
+                    reader.closed = reading.failed
+
+    def close(self) -> None:
+        """Close every connection, each as soon as the unit that is using it has ended."""
+        with self._lock:
+            self._closed = True
+            readers = list(self._all.values())
+            self._all.clear()
+        for reader in readers:
+            reader.close()
+
+    def _open(self) -> _Reader:
+        thread = threading.current_thread()
+        with self._lock:
+            self._check_open()
+            ended = [other for other in self._all if other is thread or not other.is_alive()]
+            left = [self._all.pop(other) for other in ended]
+        for reader in left:
+            reader.close()
+        try:
+            reader = _Reader(self._database.connect_reader())
+        except DBAPIError as error:
+            raise StoreUnavailable(CANNOT_SERVE) from error.orig
+        try:
+            with self._lock:
+                self._check_open()
+                self._all[thread] = self._mine.reader = reader
+        except StoreClosed:
+            reader.close()
+            raise
+        return reader
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreClosed(_CLOSED)

@@ -1,0 +1,71 @@
+"""The layout of the database: which one is there, and how it becomes the newest.
+
+The layouts are one line of Alembic revisions, named by four digits that count up, so that older and
+newer can be told apart without knowing the other software. Alembic is imported when there is
+something to migrate only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Select, column, inspect, select, table
+
+from statusthing.errors import SchemaOutdated, SchemaTooNew, UserMistake
+from statusthing.sql.tables import PREFIX
+
+NEWEST = "0001"
+"""The layout that this code works with."""
+
+_VERSION_TABLE = f"{PREFIX}schema_version"
+_VERSION: Select[Any] = select(column("version_num")).select_from(table(_VERSION_TABLE))
+
+
+def find_version(connection: Connection) -> str | None:
+    """Return the name of the layout, or None for a database without any table.
+
+    Raises:
+        UserMistake: the tables are those of another program.
+    """
+    names = inspect(connection).get_table_names()
+    if not names:
+        return None
+    if _VERSION_TABLE in names:
+        for [version] in connection.execute(_VERSION):
+            return str(version)
+    raise UserMistake("the database holds the tables of another program: name one of its own")
+
+
+def check_not_newer(version: str | None) -> None:
+    """Raise SchemaTooNew for a layout that only newer software knows."""
+    if version is not None and version > NEWEST:
+        msg = (
+            f"the data has the layout {version}, this software knows those up to {NEWEST}: "
+            "install the newer version"
+        )
+        raise SchemaTooNew(msg)
+
+
+def check(version: str | None) -> None:
+    """Raise SchemaOutdated or SchemaTooNew unless the layout is the newest, or there is none."""
+    check_not_newer(version)
+    if version is not None and version < NEWEST:
+        msg = (
+            f"the data has the layout {version}, this software needs {NEWEST}: "
+            "run `statusthing migrate`"
+        )
+        raise SchemaOutdated(msg)
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the layout up to the newest, in the transaction that the connection is in."""
+    from alembic import command  # noqa: PLC0415 - costs more than all the rest of a start
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", "statusthing:sql/migrations")
+    # Without it Alembic would split the option above at spaces and colons, with a warning.
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    config.attributes["version_table"] = _VERSION_TABLE
+    command.upgrade(config, "head")

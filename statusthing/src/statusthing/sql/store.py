@@ -1,0 +1,230 @@
+"""A store on an SQL database: everything but how that database is reached and locked.
+
+Reads run on the calling thread, writes on the writer's (`statusthing.sql.writer`). A store
+distribution derives from `SqlStore`, and names what its database does differently in the abstract
+methods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection
+from sqlalchemy.exc import DBAPIError
+
+from statusthing.errors import NestedUnit, StoreClosed, StoreUnavailable
+from statusthing.sql import schema
+from statusthing.sql.readers import Readers
+from statusthing.sql.transaction import CANNOT_SERVE
+from statusthing.sql.writer import Writer
+from statusthing.store import SchemaState, Transaction
+from statusthing.wakeup import Wakeup
+
+T = TypeVar("T")
+
+
+class _Alone(threading.local):
+    """Entered around a unit, refuses another one on the same thread (R6)."""
+
+    running = False
+
+    def __enter__(self) -> None:
+        self.check()
+        self.running = True
+
+    def __exit__(self, *_: object) -> None:
+        self.running = False
+
+    def check(self) -> None:
+        if self.running:
+            raise NestedUnit("a unit of work cannot start another one")
+
+
+class Watch(Protocol):
+    """Entered while somebody waits; then learns of what other processes commit."""
+
+    def __enter__(self) -> object:
+        """Watch for one more."""
+
+    def __exit__(self, *_: object) -> None:
+        """Watch for one less."""
+
+    def close(self) -> None:
+        """Stop, and let go of everything."""
+
+
+class _Open(msgspec.Struct, frozen=True):
+    """What a store holds while it is open."""
+
+    schema: SchemaState
+    wakeup: Wakeup
+    watch: Watch
+    readers: Readers
+    writer: Writer
+
+
+class SqlStore(ABC):
+    """Obeys `statusthing.store` over an SQL database.
+
+    Args:
+        url: where the data is, without any password.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._alone = _Alone()
+        self._life = threading.Lock()
+        self._open: _Open | None = None
+        self._pid = os.getpid()
+
+    # What a database has to say for itself.
+
+    @abstractmethod
+    def member(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+        """Make the condition that a column's value is in the set bound to `name`, of any size."""
+
+    @abstractmethod
+    def refused(self, error: DBAPIError) -> bool:
+        """Tell, by its code, whether an error is the refusal of a unique or foreign key."""
+
+    @abstractmethod
+    def connect_reader(self) -> Connection:
+        """Open a connection that cannot write, and whose transactions see one snapshot."""
+
+    @abstractmethod
+    def connect_writer(self) -> Connection:
+        """Open the connection that writes; its transactions take the write lock as they begin."""
+
+    @abstractmethod
+    def writer_lock(self) -> AbstractContextManager[None]:
+        """Hold off other processes, where the database's own locks are not enough.
+
+        Held whenever the writer's connection does something. Raises StoreUnavailable.
+        """
+
+    @abstractmethod
+    def find_version(self) -> str | None:
+        """Return the layout (see `schema.find_version`) without changing anything at all.
+
+        Raises:
+            UserMistake: there can be no database at this place.
+        """
+
+    @abstractmethod
+    def upgrade(self) -> bool:
+        """Bring the layout up to date under a lock; tell whether there was none before."""
+
+    @abstractmethod
+    def watch(self, announce: Callable[[int], None]) -> Watch:
+        """Make what learns of the heads that other processes commit, and announces them."""
+
+    # The contract.
+
+    @property
+    def schema(self) -> SchemaState:
+        """The layout found by `open`."""
+        return self._opened().schema
+
+    async def open(self) -> None:
+        """Make the store ready (R23).
+
+        Raises:
+            SchemaOutdated, SchemaTooNew: nothing was touched.
+            UserMistake: there can be no database at this place.
+            StoreUnavailable: it does not answer.
+        """
+        await asyncio.to_thread(self._open_now)
+
+    async def migrate(self) -> None:
+        """Bring the layout up to date (R23); raises as `open` does."""
+        await asyncio.to_thread(self._migrate_now)
+
+    async def close(self) -> None:
+        """Finish the writes that are queued, and let go of everything."""
+        await asyncio.to_thread(self._close_now)
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run a unit that only reads, on the calling thread."""
+        return self._opened().readers.run(work)
+
+    async def write(self, work: Callable[[Transaction], T], *, now: datetime) -> T:
+        """Run a unit that may write; see `Store.write`."""
+        opened = self._opened()
+        self._alone.check()
+        return await opened.writer.run(work, now)
+
+    async def wait(self, after: int) -> int:
+        """Return the head once it is above `after` (R22)."""
+        opened = self._opened()
+        opened.wakeup.announce(opened.readers.run(_revision))
+        with opened.watch:
+            return await opened.wakeup.wait(after)
+
+    def _opened(self) -> _Open:
+        if self._open is None:
+            raise StoreClosed("the store is not open")
+        self._check_process()
+        return self._open
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise StoreClosed("this store was made before a fork: make one after it")
+
+    def _open_now(self) -> None:
+        self._check_process()
+        with self._life:
+            if self._open is not None:
+                return
+            try:
+                self._open = self._begin()
+            except DBAPIError as error:
+                raise StoreUnavailable(CANNOT_SERVE) from error.orig
+            atexit.register(self._close_now)
+
+    def _begin(self) -> _Open:
+        version = self.find_version()
+        schema.check(version)
+        created = version is None and self.upgrade()
+        wakeup = Wakeup()
+        writer = Writer(self, self._alone, wakeup.announce)
+        writer.start()
+        state = SchemaState(version=schema.NEWEST, created=created)
+        readers = Readers(self, self._alone)
+        return _Open(state, wakeup, self.watch(wakeup.announce), readers, writer)
+
+    def _migrate_now(self) -> None:
+        self._check_process()
+        try:
+            version = self.find_version()
+            schema.check_not_newer(version)
+            if version != schema.NEWEST:
+                self.upgrade()
+        except DBAPIError as error:
+            raise StoreUnavailable(CANNOT_SERVE) from error.orig
+
+    def _close_now(self) -> None:
+        # A child keeps its hands off: the threads are not there, and the files are the parent's.
+        if os.getpid() != self._pid:
+            return
+        with self._life:
+            opened, self._open = self._open, None
+            if opened is None:
+                return
+            atexit.unregister(self._close_now)
+            opened.wakeup.close()
+            opened.watch.close()
+            opened.readers.close()
+            opened.writer.close()
+
+
+def _revision(transaction: Transaction) -> int:
+    return transaction.revision

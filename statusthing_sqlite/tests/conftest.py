@@ -1,0 +1,130 @@
+"""A store on a file of the test's own, and a look at that file with SQLite alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from statusthing.log import Action, Change, describe
+from statusthing.model import Item, Record
+from statusthing.store import Transaction
+from statusthing_sqlite import SqliteStore
+
+T = TypeVar("T")
+
+SECONDS = 10.0  # the bound of everything that is waited for
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+PROGRAM = Path(__file__).with_name("program.py")
+
+
+class File:
+    """A database file, and the calls that tests make of it."""
+
+    SECONDS = SECONDS
+    NOW = NOW
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def store(self) -> SqliteStore:
+        """Make a store on the file."""
+        return SqliteStore(self.path)
+
+    def rows(self, sql: str) -> list[Any]:
+        """Ask SQLite itself, without the store."""
+        with contextlib.closing(sqlite3.connect(self.path)) as connection:
+            return connection.execute(sql).fetchall()
+
+    def change(self, sql: str, *values: Any) -> None:
+        """Change the file with SQLite itself."""
+        with contextlib.closing(sqlite3.connect(self.path)) as connection, connection:
+            connection.execute(sql, values)
+
+    def items(self) -> list[str]:
+        """The ids of the items that stand in the file."""
+        return [id for [id] in self.rows("SELECT id FROM statusthing_items ORDER BY id")]
+
+    def revisions(self) -> list[int]:
+        """The numbers of the changes that stand in the file, and at last the head."""
+        numbers = "SELECT revision FROM statusthing_changes ORDER BY revision, seq"
+        return [
+            n for [n] in self.rows(numbers) + self.rows("SELECT revision FROM statusthing_head")
+        ]
+
+    def folder(self) -> dict[str, bytes]:
+        """Every file beside the database and itself, with its bytes."""
+        return {file.name: file.read_bytes() for file in self.path.parent.iterdir()}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start `program.py` on the file."""
+        return subprocess.Popen(
+            [sys.executable, PROGRAM, self.path, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    @staticmethod
+    def item(id: str, **fields: Any) -> Item:
+        """Make an item."""
+        return Item(id=id, created=NOW, updated=NOW, **({"name": id} | fields))
+
+    @classmethod
+    def add(cls, *records: Record) -> Callable[[Transaction], None]:
+        """Make a unit that adds records and logs them."""
+
+        def work(transaction: Transaction) -> None:
+            for seq, record in enumerate(records):
+                transaction.add(record)
+                transaction.append(cls.change_of(transaction, seq, record))
+
+        return work
+
+    @staticmethod
+    def change_of(transaction: Transaction, seq: int, record: Record) -> Change:
+        """Make the entry about a record."""
+        return Change(
+            revision=transaction.revision,
+            seq=seq,
+            at=transaction.now,
+            actor="test",
+            action=Action.ADDED,
+            kind=type(record).__name__,
+            subject=record.id,
+            before=None,
+            after=describe(record),
+            public=True,
+        )
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> File:
+    """A place for a database, in a folder of its own."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return File(folder / "statusthing.db")
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[..., Any]]:
+    """Runs coroutines on one event loop."""
+    with asyncio.Runner() as runner:
+        yield runner.run
+
+
+@pytest.fixture
+def store(file: File, run: Callable[..., Any]) -> Iterator[SqliteStore]:
+    """An open store on the file."""
+    store = file.store()
+    run(store.open())
+    yield store
+    run(store.close())

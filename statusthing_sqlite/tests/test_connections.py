@@ -1,0 +1,206 @@
+"""What every connection to the file obeys, and how much is asked of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError
+
+from statusthing.errors import StoreClosed
+from statusthing.model import Item, Note, Status, StatusKind
+from statusthing.store import Query, Transaction
+from statusthing_sqlite import SqliteStore
+from statusthing_sqlite.store import _has_wal_fault
+
+if TYPE_CHECKING:
+    from statusthing_sqlite.tests.conftest import File
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.mark.parametrize(
+    ("connect", "name", "value"),
+    [
+        *((role, "journal_mode", "wal") for role in ("connect_writer", "connect_reader")),
+        *((role, "synchronous", 2) for role in ("connect_writer", "connect_reader")),
+        *((role, "foreign_keys", 1) for role in ("connect_writer", "connect_reader")),
+        ("connect_writer", "busy_timeout", 5000),
+        ("connect_reader", "busy_timeout", 250),
+        ("connect_reader", "wal_autocheckpoint", 0),
+        ("connect_reader", "query_only", 1),
+    ],
+)
+def test_pragmas(store: SqliteStore, connect: str, name: str, value: object) -> None:
+    """They hold on each connection, also on the tenth."""
+    for _ in range(10):
+        with getattr(store, connect)() as connection:
+            [[found]] = connection.exec_driver_sql(f"PRAGMA {name}").all()
+
+            assert found == value
+
+
+def test_a_reader_cannot_write(store: SqliteStore) -> None:
+    """Not even around the transaction that refuses to."""
+    with store.connect_reader() as connection, pytest.raises(OperationalError):
+        connection.exec_driver_sql("UPDATE statusthing_head SET revision = 7")
+
+
+def test_threads_that_end_leave_no_connections(file: File, store: SqliteStore) -> None:
+    """Files stay open for threads that live, whatever the number of those that lived."""
+
+    def read() -> int:
+        work: Any = store.read(lambda transaction: transaction.revision)
+        try:
+            work.send(None)
+        except StopIteration as end:
+            return int(end.value)
+        raise AssertionError
+
+    def open_files() -> int:
+        return sum(1 for _ in Path("/dev/fd").iterdir())
+
+    before = open_files()
+    for _ in range(50):
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(read).result(file.SECONDS) == 0
+
+    assert open_files() < before + 10
+
+
+def test_close_lets_a_reading_unit_end(file: File, store: SqliteStore, run: Run) -> None:
+    """Its connection is not closed under it."""
+    begun = threading.Event()
+
+    def work(transaction: Transaction) -> int:
+        begun.set()
+        with contextlib.suppress(StoreClosed):
+            while store.schema.version:
+                pass
+        return sum(transaction.count(Query(Item)) for _ in range(500))
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(asyncio.run, store.read(work))
+        assert begun.wait(file.SECONDS)
+        run(store.close())
+
+        assert reading.result(file.SECONDS) == 0
+
+
+@pytest.fixture
+def selects() -> Iterator[list[str]]:
+    """Grows by each SELECT that is executed."""
+    seen: list[str] = []
+
+    def see(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if statement.startswith("SELECT"):
+            seen.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", see)
+    yield seen
+    event.remove(Engine, "before_cursor_execute", see)
+
+
+def get_item(transaction: Transaction) -> int:
+    """Read what GetItem answers with."""
+    found = transaction.get(Item, "i0")
+    transaction.get(Status, str(found.status_id))
+    transaction.find(Query(Note, where={"item_id": found.id}))
+    return transaction.revision
+
+
+def list_items(transaction: Transaction) -> int:
+    """Read what ListItems answers with, and return how much that is."""
+    found = transaction.find(Query(Item, limit=1001))
+    by_status = frozenset(item.status_id for item in found)
+    statuses = transaction.find(Query(Status, where={"id": by_status}))
+    by_item = frozenset(item.id for item in found)
+    notes = transaction.find(Query(Note, where={"item_id": by_item}, newest_per=("item_id", 2)))
+    assert transaction.revision == 1
+    return len(found) + len(statuses) + len(notes)
+
+
+@pytest.mark.parametrize("items", [10, 1000])
+def test_statements_do_not_grow_with_the_items(
+    file: File, store: SqliteStore, run: Run, selects: list[str], items: int
+) -> None:
+    """One item, or a page of items with statuses and notes, takes four, ten or a thousand."""
+    at = file.NOW
+    run(
+        store.write(
+            file.add(
+                *(
+                    Status(id=f"s{n}", name=f"s{n}", kind=StatusKind.UP, created=at, updated=at)
+                    for n in range(3)
+                ),
+                *(file.item(f"i{n}", status_id=f"s{n % 3}") for n in range(items)),
+                *(
+                    Note(id=f"n{n}", item_id=f"i{n % items}", text="", created=at, updated=at)
+                    for n in range(3 * items)
+                ),
+            ),
+            now=at + timedelta(days=1),
+        )
+    )
+    del selects[:]
+    run(store.read(get_item))
+    one = len(selects)
+    found = run(store.read(list_items))
+
+    assert (one, len(selects) - one) == (4, 4)
+    assert found == items + 3 + 2 * items
+
+
+def test_the_text_of_a_statement_does_not_depend_on_its_values(
+    store: SqliteStore, run: Run, selects: list[str]
+) -> None:
+    """Sets of every size are one statement, so that it is built once."""
+    for size in (0, 1, 2, 500):
+        ids = frozenset(map(str, range(size)))
+        run(store.read(lambda transaction, ids=ids: transaction.find(Query(Item, {"id": ids}))))  # type: ignore[misc]
+
+    assert len(selects) == 4
+    assert len(set(selects)) == 1
+
+
+@pytest.mark.parametrize(
+    ("version", "fault"),
+    [
+        ((3, 6, 23), False),
+        ((3, 7, 0), True),
+        ((3, 40, 1), True),
+        ((3, 44, 5), True),
+        ((3, 44, 6), False),
+        ((3, 45, 0), True),
+        ((3, 50, 6), True),
+        ((3, 50, 7), False),
+        ((3, 51, 2), True),
+        ((3, 51, 3), False),
+        ((3, 52, 0), False),
+    ],
+)
+def test_versions_with_the_fault(version: tuple[int, ...], fault: bool) -> None:  # noqa: FBT001
+    """Those from 3.7.0 to 3.51.2, without the two that were repaired."""
+    assert _has_wal_fault(version) == fault
+
+
+def test_the_fault_is_mentioned_once(
+    file: File, run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When the store opens, at INFO."""
+    monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 51, 2))
+    with caplog.at_level(logging.INFO, "statusthing.sqlite"):
+        store = file.store()
+        run(store.open())
+        run(store.close())
+
+    assert [r.levelname for r in caplog.records if r.name == "statusthing.sqlite"] == ["INFO"]

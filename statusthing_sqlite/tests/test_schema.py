@@ -1,0 +1,252 @@
+"""The layout: how it comes about, and what is left alone."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, inspect
+
+from statusthing.errors import SchemaOutdated, SchemaTooNew, UserMistake
+from statusthing.log import Change
+from statusthing.model import RECORDS, Record
+from statusthing.sql import schema
+from statusthing.sql.tables import TABLES, metadata
+from statusthing_sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from statusthing_sqlite.tests.conftest import File
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+SET_VERSION = "UPDATE statusthing_schema_version SET version_num = ?"
+
+
+@contextmanager
+def engine_on(path: Path | str) -> Iterator[Engine]:
+    """A plain engine on a file."""
+    engine = create_engine(f"sqlite:///{path}")
+    yield engine
+    engine.dispose()
+
+
+def fields_of(kind: type[Record | Change]) -> tuple[str, ...]:
+    """The names of a type's fields."""
+    return kind.__struct_fields__
+
+
+def test_tables_have_the_fields_of_their_records() -> None:
+    """Every record type and the log have a table whose columns are the fields, in their order."""
+    kinds: list[type[Record | Change]] = [*RECORDS, Change]
+    columns = {kind: tuple(table.c.keys()) for kind, table in TABLES.items()}
+
+    assert columns == {kind: fields_of(kind) for kind in kinds}
+
+
+def test_tables_hold_what_the_model_says() -> None:
+    """Unique fields and references are constraints, and what queries ask for has an index."""
+    for kind, spec in RECORDS.items():
+        table = TABLES[kind]
+        indexed = {next(iter(index.columns)).name for index in table.indexes}
+
+        assert {column.name for column in table.c if column.unique} == set(spec.unique)
+        assert {
+            column.name: key.column.table for column in table.c for key in column.foreign_keys
+        } == {field: TABLES[target] for field, target in spec.references.items()}
+        assert {"created", *spec.references, *spec.indexes} <= indexed
+
+
+def test_the_newest_layout_is_the_last_migration() -> None:
+    """The constant that saves loading Alembic is right, and the history is one line."""
+    config = Config()
+    config.set_main_option("script_location", "statusthing:sql/migrations")
+    config.set_main_option("path_separator", "os")
+    script = ScriptDirectory.from_config(config)
+
+    assert script.get_heads() == [schema.NEWEST]
+
+
+def test_migrations_lay_out_the_tables(file: File, store: SqliteStore, tmp_path: Path) -> None:
+    """What they make is what `tables` says, down to the names of the constraints."""
+    assert store.schema.version == schema.NEWEST
+    with engine_on(file.path) as migrated, engine_on(tmp_path / "made.db") as made:
+        metadata.create_all(made)
+        with migrated.connect() as connection:
+            context = MigrationContext.configure(
+                connection,
+                opts={
+                    "version_table": "statusthing_schema_version",
+                    "compare_server_default": True,
+                },
+            )
+            difference = compare_metadata(context, metadata)
+        found, wanted = (
+            {
+                table: [
+                    inspect(engine).get_pk_constraint(table),
+                    inspect(engine).get_unique_constraints(table),
+                    inspect(engine).get_check_constraints(table),
+                    inspect(engine).get_foreign_keys(table),
+                    inspect(engine).get_indexes(table),
+                    [(c["name"], str(c["type"]), c["nullable"]) for c in columns],
+                ]
+                for table in metadata.tables
+                for columns in [inspect(engine).get_columns(table)]
+            }
+            for engine in (migrated, made)
+        )
+
+    assert difference == []
+    assert found == wanted
+
+
+def test_open_tells_whether_it_made_the_layout(file: File, run: Run) -> None:
+    """The first time it did, the second time it found it."""
+    created = []
+    for _ in range(2):
+        store = file.store()
+        run(store.open())
+        created.append(store.schema.created)
+        run(store.close())
+
+    assert created == [True, False]
+
+
+def test_migrate_lays_out_what_is_empty_and_leaves_what_is_new(file: File, run: Run) -> None:
+    """It works on a store that is not open, and does nothing the second time."""
+    run(file.store().migrate())
+    before = file.folder()
+    run(file.store().migrate())
+
+    assert file.rows("SELECT version_num FROM statusthing_schema_version") == [("0001",)]
+    assert file.folder() == before
+
+
+@pytest.mark.parametrize(
+    ("version", "call", "error"),
+    [
+        ("0000", "open", SchemaOutdated),
+        ("0002", "open", SchemaTooNew),
+        ("0002", "migrate", SchemaTooNew),
+    ],
+)
+def test_another_layout_is_left_untouched(
+    file: File, run: Run, version: str, call: str, error: type[Exception]
+) -> None:
+    """One line of refusal; not a byte of the file changes, and no file appears beside it."""
+    run(file.store().migrate())
+    file.change(SET_VERSION, version)
+    before = file.folder()
+
+    with pytest.raises(error) as refusal:
+        run(getattr(file.store(), call)())
+
+    assert file.folder() == before
+    assert version in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_newer_layout_in_the_log_alone_is_seen(file: File, run: Run) -> None:
+    """A program that was killed leaves its last changes in the write-ahead log."""
+    run(file.store().migrate())
+    with closing(sqlite3.connect(file.path)) as killed:
+        killed.execute(SET_VERSION, ["0002"])
+        killed.commit()
+        left = file.folder()
+    (file.path.parent / "statusthing.db").write_bytes(left["statusthing.db"])
+    (file.path.parent / "statusthing.db-wal").write_bytes(left["statusthing.db-wal"])
+
+    with pytest.raises(SchemaTooNew):
+        run(file.store().open())
+
+    after = file.folder()
+    assert after["statusthing.db"] == left["statusthing.db"]
+    assert after["statusthing.db-wal"] == left["statusthing.db-wal"]
+
+
+@pytest.mark.parametrize("call", ["open", "migrate"])
+@pytest.mark.parametrize("content", ["tables", "text"])
+def test_what_is_not_ours_is_left_untouched(file: File, run: Run, call: str, content: str) -> None:
+    """A database of another program, or no database at all: one clear line."""
+    if content == "tables":
+        file.change("CREATE TABLE accounts (id INTEGER)")
+    else:
+        file.path.write_text("Dear diary, " * 100)
+    before = file.folder()
+
+    with pytest.raises(UserMistake) as mistake:
+        run(getattr(file.store(), call)())
+
+    assert file.folder() == before
+    assert "\n" not in str(mistake.value)
+
+
+def test_an_empty_file_is_an_empty_store(file: File, run: Run) -> None:
+    """As `tempfile` or `touch` make one."""
+    file.path.touch()
+    store = file.store()
+    run(store.open())
+
+    assert store.schema.created
+    run(store.close())
+
+
+def test_the_folder_must_be_there(file: File, run: Run) -> None:
+    """It is not made: the path may be mistyped."""
+    store = SqliteStore(file.path.parent / "none" / "statusthing.db")
+
+    with pytest.raises(UserMistake, match="does not exist"):
+        run(store.open())
+
+
+def test_a_folder_is_no_file(file: File, run: Run) -> None:
+    """It is called what it is."""
+    with pytest.raises(UserMistake, match="is a folder"):
+        run(SqliteStore(file.path.parent).open())
+
+
+@contextmanager
+def ordinary_user() -> Iterator[None]:
+    """Take away the power of root, to whom every file is open."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize(
+    ("file_mode", "folder_mode"),
+    [(0o000, 0o777), (0o444, 0o777), (0o666, 0o555)],
+    ids=["unreadable", "unwritable", "folder unwritable"],
+)
+def test_permissions_are_asked_for(run: Run, file_mode: int, folder_mode: int) -> None:
+    """A file that this user cannot read or write is a mistake with one clear line."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / "statusthing.db"
+        run(SqliteStore(path).migrate())
+        (folder / "statusthing.db-lock").chmod(0o666)
+        path.chmod(file_mode)
+        folder.chmod(folder_mode)
+
+        with ordinary_user(), pytest.raises(UserMistake) as mistake:
+            run(SqliteStore(path).open())
+
+        folder.chmod(0o700)
+
+    assert "\n" not in str(mistake.value)
+    assert "statusthing.db" in str(mistake.value)

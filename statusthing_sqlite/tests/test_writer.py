@@ -1,0 +1,334 @@
+"""Group commit: what was acknowledged stands in the file, and nothing else does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import resource
+import sqlite3
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.pool import Pool
+
+from statusthing.errors import StoreClosed, StoreUnavailable
+from statusthing.model import Item
+from statusthing.store import Query, Transaction
+from statusthing_sqlite import SqliteStore
+from statusthing_sqlite.watch import Watch
+
+if TYPE_CHECKING:
+    from statusthing_sqlite.tests.conftest import File
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+async def together(
+    store: SqliteStore, now: Any, *units: Callable[[Transaction], Any], cancel: int = -1
+) -> list[Any]:
+    """Queue units while the writer is busy, so that they share a commit; cancel one of them."""
+    begun, go = threading.Event(), threading.Event()
+
+    def hold(_: Transaction) -> None:
+        begun.set()
+        assert go.wait(10)
+
+    holding = asyncio.create_task(store.write(hold, now=now))
+    await asyncio.to_thread(begun.wait, 10)
+    tasks = [asyncio.create_task(store.write(unit, now=now)) for unit in units]
+    await asyncio.sleep(0)
+    if cancel >= 0:
+        tasks[cancel].cancel()
+        await asyncio.sleep(0)
+    go.set()
+    _, *answers = await asyncio.gather(holding, *tasks, return_exceptions=True)
+    return answers
+
+
+@pytest.fixture
+def commits() -> Iterator[list[Any]]:
+    """Grows by one with each commit."""
+    seen: list[Any] = []
+
+    def see(connection: Connection) -> None:
+        seen.append(connection)
+
+    event.listen(Engine, "commit", see)
+    yield seen
+    event.remove(Engine, "commit", see)
+
+
+@contextlib.contextmanager
+def no_file_grows_beyond(size: int) -> Iterator[None]:
+    """Make every write behind `size` bytes fail, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_units_that_come_together_share_a_commit(
+    file: File, store: SqliteStore, run: Run, commits: list[Any]
+) -> None:
+    """Ten units cost one commit, and get ten revisions."""
+    units = [file.add(file.item(f"i{n}")) for n in range(10)]
+    del commits[:]
+    run(together(store, file.NOW, *units))
+
+    assert len(commits) <= 2  # that of the unit which kept the writer busy may be one
+    assert file.revisions() == [*range(1, 11), 10]
+
+
+def test_a_unit_that_raises_is_undone_alone(file: File, store: SqliteStore, run: Run) -> None:
+    """The units before and behind it in its batch are kept, with revisions without a gap."""
+
+    def fail(transaction: Transaction) -> None:
+        file.add(file.item("b"))(transaction)
+        raise ValueError
+
+    add = file.add
+    answers = run(together(store, file.NOW, add(file.item("a")), fail, add(file.item("c"))))
+
+    assert [type(answer) for answer in answers] == [type(None), ValueError, type(None)]
+    assert file.items() == ["a", "c"]
+    assert file.revisions() == [1, 2, 2]
+
+
+def test_a_cancelled_unit_is_dropped_alone(file: File, store: SqliteStore, run: Run) -> None:
+    """A caller that gives up while its unit is queued disturbs nobody."""
+    units = [file.add(file.item(id)) for id in "abc"]
+    answers = run(together(store, file.NOW, *units, cancel=1))
+
+    assert isinstance(answers[1], asyncio.CancelledError)
+    assert file.items() == ["a", "c"]
+    assert file.revisions() == [1, 2, 2]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, StopIteration])
+def test_the_writer_survives_what_units_raise(
+    file: File, store: SqliteStore, error: type[BaseException]
+) -> None:
+    """Whatever a unit raises goes to its caller; the next one is served."""
+
+    def fail(_: Transaction) -> None:
+        raise error
+
+    with contextlib.suppress(BaseException):
+        asyncio.run(store.write(fail, now=file.NOW))
+    asyncio.run(store.write(file.add(file.item("a")), now=file.NOW))
+
+    assert file.items() == ["a"]
+
+
+def test_a_failed_commit_fails_its_whole_batch(file: File, store: SqliteStore, run: Run) -> None:
+    """Every unit of it raises StoreUnavailable, nothing of it stands, and the next batch works."""
+    run(store.write(file.add(file.item("a")), now=file.NOW))
+    log_size = (file.path.parent / "statusthing.db-wal").stat().st_size
+
+    def fail(_: Transaction) -> None:
+        raise ValueError
+
+    with no_file_grows_beyond(log_size):
+        answers = run(
+            together(store, file.NOW, file.add(file.item("b")), fail, file.add(file.item("c")))
+        )
+    after_failure = file.items(), file.revisions()
+    run(store.write(file.add(file.item("d")), now=file.NOW))
+
+    assert [type(answer) for answer in answers] == [StoreUnavailable] * 3
+    assert all(isinstance(answer.__cause__, sqlite3.Error) for answer in answers)
+    assert len(set(map(id, answers))) == 3
+    assert after_failure == (["a"], [1, 1])
+    assert (file.items(), file.revisions()) == (["a", "d"], [1, 2, 2])
+    assert run(store.read(lambda transaction: transaction.count(Query(Item)))) == 2
+
+
+def limit_pages(connection: sqlite3.Connection, _: object) -> None:
+    """Make the database as good as full; SQLite then rolls back by itself."""
+    connection.execute("PRAGMA max_page_count=60")
+
+
+def limit_length(connection: sqlite3.Connection, _: object) -> None:
+    """Make SQLite refuse long text, which fails the statement alone."""
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
+
+
+@pytest.mark.parametrize("limit", [limit_pages, limit_length])
+@pytest.mark.parametrize("passed_over", [(), (StoreUnavailable,)], ids=["raised", "passed over"])
+def test_a_unit_that_the_database_failed_is_over(
+    file: File,
+    run: Run,
+    limit: Callable[[sqlite3.Connection, object], None],
+    passed_over: tuple[type[Exception], ...],
+) -> None:
+    """It fails as a whole, even if it passes over the error, and the next one works."""
+    large = file.item("large", description="x" * 1_000_000)
+
+    def fill(transaction: Transaction) -> None:
+        file.add(file.item("before"))(transaction)
+        with contextlib.suppress(*passed_over):
+            transaction.add(large)
+        with contextlib.suppress(StoreUnavailable):
+            transaction.add(file.item("behind"))
+
+    store = file.store()
+    event.listen(Pool, "connect", limit)
+    try:
+        run(store.open())
+        answers = run(together(store, file.NOW, fill))
+        run(store.write(file.add(file.item("small")), now=file.NOW))
+        run(store.close())
+    finally:
+        event.remove(Pool, "connect", limit)
+
+    assert [type(answer) for answer in answers] == [StoreUnavailable]
+    assert file.items() == ["small"]
+    assert file.revisions() == [1, 1]
+
+
+def test_a_lost_connection_is_replaced(file: File, store: SqliteStore, run: Run) -> None:
+    """The batch that finds it broken fails, the next one works."""
+    broken: list[sqlite3.Connection] = []
+
+    def lose(_: Transaction) -> None:
+        for connection in gc.get_objects():
+            if isinstance(connection, sqlite3.Connection) and connection.in_transaction:
+                broken.append(connection)
+                connection.rollback()
+                connection.close()
+
+    with pytest.raises(StoreUnavailable):
+        run(store.write(lose, now=file.NOW))
+    run(store.write(file.add(file.item("a")), now=file.NOW))
+
+    assert len(broken) == 1
+    assert file.items() == ["a"]
+
+
+class Dying(SqliteStore):
+    """A store whose writer can be killed."""
+
+    dying = False
+
+    @contextlib.contextmanager
+    def writer_lock(self) -> Iterator[None]:
+        """Die, or lock."""
+        if self.dying:
+            raise SystemExit
+        with super().writer_lock():
+            yield
+
+
+def test_a_dead_writer_fails_everything_at_once(file: File, run: Run) -> None:
+    """What is queued, and what comes later, raises StoreUnavailable; reads go on; close ends."""
+    store = Dying(file.path)
+    run(store.open())
+    run(store.write(file.add(file.item("a")), now=file.NOW))
+
+    async def die() -> list[Any]:
+        store.dying = True
+        writes = (store.write(file.add(file.item(id)), now=file.NOW) for id in "bcd")
+        return await asyncio.wait_for(asyncio.gather(*writes, return_exceptions=True), file.SECONDS)
+
+    answers = run(die())
+    with pytest.raises(StoreUnavailable):
+        run(asyncio.wait_for(store.write(file.add(file.item("e")), now=file.NOW), file.SECONDS))
+    read = run(store.read(lambda transaction: transaction.get(Item, "a")))
+    store.dying = False
+    run(asyncio.wait_for(store.close(), file.SECONDS))
+
+    assert [type(answer) for answer in answers] == [StoreUnavailable] * 3
+    assert read.id == "a"
+    assert file.items() == ["a"]
+
+
+def refuses(store: SqliteStore) -> bool:
+    """Tell whether the store is no longer open."""
+    try:
+        return store.schema.version == ""
+    except StoreClosed:
+        return True
+
+
+def test_close_finishes_what_is_queued(file: File, run: Run) -> None:
+    """Writes that were queued before `close` are acknowledged, and stand in the one file."""
+
+    async def work() -> list[Any]:
+        store = file.store()
+        await store.open()
+        go = threading.Event()
+        units = [file.add(file.item(f"i{n}")) for n in range(200)]
+        tasks = [
+            asyncio.create_task(store.write(unit, now=file.NOW))
+            for unit in [lambda _: bool(go.wait(file.SECONDS)), *units]
+        ]
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(store.close())
+        while not refuses(store):  # noqa: ASYNC110 - the store tells nobody when it begins to close
+            await asyncio.sleep(0)
+        go.set()
+        await closing
+        return await asyncio.gather(*tasks)
+
+    answers = run(work())
+
+    assert answers == [True, *[None] * 200]
+    assert len(file.items()) == 200
+    assert {name for name in file.folder() if name.endswith(("-wal", "-shm"))} == set()
+
+
+def test_a_write_that_changes_nothing_commits_nothing(
+    file: File, store: SqliteStore, run: Run, commits: list[Any]
+) -> None:
+    """Looking with `write` costs no write to the disk."""
+    del commits[:]
+    run(store.write(lambda transaction: transaction.count(Query(Item)), now=file.NOW))
+
+    assert commits == []
+
+
+def test_nothing_is_acknowledged_that_went_to_a_deleted_file(
+    file: File, store: SqliteStore, run: Run
+) -> None:
+    """A write raises when the file is no longer at its path; reads go on from what is open."""
+    run(store.write(file.add(file.item("a")), now=file.NOW))
+    run(store.read(lambda transaction: transaction.revision))
+    file.path.rename(file.path.with_name("moved.db"))
+
+    with pytest.raises(StoreUnavailable, match="moved or replaced"):
+        run(store.write(file.add(file.item("b")), now=file.NOW))
+
+    assert run(store.read(lambda transaction: transaction.get(Item, "a"))).id == "a"
+    file.path.with_name("moved.db").rename(file.path)
+    run(store.write(file.add(file.item("c")), now=file.NOW))
+    assert file.items() == ["a", "c"]
+
+
+class Deaf(SqliteStore):
+    """A store that does not hear of other processes."""
+
+    def watch(self, announce: Callable[[int], None]) -> Watch:
+        """Watch nothing."""
+        return Watch(self._connect_reader, lambda _: None)
+
+
+def test_own_commits_wake_at_once(file: File, run: Run) -> None:
+    """Those who wait need not look at the file to hear of them."""
+
+    async def work() -> int:
+        store = Deaf(file.path)
+        await store.open()
+        waiting = asyncio.create_task(store.wait(0))
+        await asyncio.sleep(0)
+        await store.write(file.add(file.item("a")), now=file.NOW)
+        head = await asyncio.wait_for(waiting, file.SECONDS)
+        await store.close()
+        return head
+
+    assert run(work()) == 1

@@ -1,0 +1,276 @@
+"""A real server process, and callers of one interface that speak JSON or gRPC to it.
+
+Tests that take `client` run over every store and both protocols. They share the servers, so each
+makes records of its own, under names that no other test uses.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import grpc
+import httpx
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest
+from google.rpc.status_pb2 import Status as RpcStatus
+
+from statusthing.v1 import services_pb2
+
+SECONDS = 10.0  # the bound of everything that is waited for
+
+METHODS = {
+    method.name: method
+    for service in services_pb2.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+}
+
+# https://connectrpc.com/docs/protocol#error-codes
+HTTP_STATUS = {
+    "ok": 200,
+    "invalid_argument": 400,
+    "failed_precondition": 400,
+    "unauthenticated": 401,
+    "permission_denied": 403,
+    "not_found": 404,
+    "aborted": 409,
+    "already_exists": 409,
+    "resource_exhausted": 429,
+    "unavailable": 503,
+    "deadline_exceeded": 504,
+    "internal": 500,
+}
+
+SERVE = (str(Path(sys.executable).with_name("statusthing")), "serve", "--addr=127.0.0.1:0")
+"""The command, on a free port; the store is wanting."""
+
+M = TypeVar("M", bound=Message)
+
+
+def path_of(rpc: str) -> str:
+    """Return the path of an RPC, which is the same in every protocol."""
+    return f"/{METHODS[rpc].containing_service.full_name}/{rpc}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a call came to: `code` is "ok", or the error's name in lower case.
+
+    `body` is the answer as proto3 JSON; `message` and `details` are those of the error.
+    """
+
+    code: str
+    body: dict[str, Any]
+    revision: int | None = None
+    message: str = ""
+    details: tuple[AnyMessage, ...] = ()
+
+    def detail(self, kind: type[M]) -> M:
+        """Return the one detail, which has to be of that kind."""
+        (detail,) = self.details
+        found = kind()
+        assert detail.Unpack(found), detail.type_url
+        return found
+
+    @property
+    def fields(self) -> list[str]:
+        """The request fields that the error blames."""
+        return [violation.field for violation in self.detail(BadRequest).field_violations]
+
+
+class Caller(Protocol):
+    """Calls an RPC with the fields of its request."""
+
+    def __call__(self, rpc: str, /, **fields: Any) -> Result:
+        """Return what the call came to."""
+
+
+class Client:
+    """Calls RPCs through one protocol."""
+
+    def __init__(self, caller: Caller) -> None:
+        self.call = caller
+
+    def ok(self, rpc: str, /, **fields: Any) -> dict[str, Any]:
+        """Return the answer to a call that has to succeed."""
+        result = self.call(rpc, **fields)
+        assert result.code == "ok", result
+        return result.body
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs.
+
+    Attributes:
+        url: where it says it listens.
+        data: where it says its data is.
+        log: the file that its standard error goes to.
+    """
+
+    url: str
+    data: str
+    log: Path
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT."""
+        return self.url.removeprefix("http://")
+
+    @contextmanager
+    def http(self, **headers: str) -> Iterator[httpx.Client]:
+        """An HTTP/1.1 client that adds these headers to its requests."""
+        with httpx.Client(base_url=self.url, headers=headers, timeout=SECONDS) as client:
+            yield client
+
+    @contextmanager
+    def json(self) -> Iterator[Client]:
+        """A client that posts JSON."""
+        with self.http() as http:
+
+            def call(rpc: str, /, **fields: Any) -> Result:
+                return json_result(http.post(path_of(rpc), json=fields))
+
+            yield Client(call)
+
+    @contextmanager
+    def grpc(self, **options: str | int) -> Iterator[Client]:
+        """A client that speaks gRPC, with these options of its channel (`grpc.` left out)."""
+        settings = [
+            ("grpc.use_local_subchannel_pool", 1),
+            *((f"grpc.{name}", value) for name, value in options.items()),
+        ]
+        with grpc.insecure_channel(self.address, options=settings) as channel:
+
+            def call(rpc: str, /, **fields: Any) -> Result:
+                return grpc_result(channel, rpc, ParseDict(fields, request_of(rpc)))
+
+            yield Client(call)
+
+
+def json_result(response: httpx.Response) -> Result:
+    """Read an answer to a JSON call; the HTTP status has to be that of the code."""
+    body = response.json()
+    code = "ok" if response.is_success else body["code"]
+    assert response.headers["content-type"] == "application/json"
+    assert response.status_code == HTTP_STATUS[code], response.text
+    if code == "ok":
+        return Result(code, body, int(response.headers["statusthing-revision"]))
+    details = tuple(
+        AnyMessage(
+            type_url=f"type.googleapis.com/{detail['type']}",
+            value=base64.b64decode(detail["value"] + "=="),
+        )
+        for detail in body.get("details", ())
+    )
+    return Result(code, {}, message=body["message"], details=details)
+
+
+def grpc_result(channel: grpc.Channel, rpc: str, request: Message) -> Result:
+    """Make a gRPC call, and read what it came to."""
+    method = METHODS[rpc]
+    response = getattr(services_pb2, method.output_type.name)
+    call = channel.unary_unary(
+        path_of(rpc),
+        request_serializer=type(request).SerializeToString,
+        response_deserializer=response.FromString,
+    )
+    ended = call.future(request, timeout=SECONDS)
+    code = ended.code().name.lower()
+    if code == "ok":
+        revision = int(dict(ended.initial_metadata())["statusthing-revision"])
+        return Result(code, MessageToDict(ended.result()), revision)
+    status = RpcStatus.FromString(
+        dict(ended.trailing_metadata()).get("grpc-status-details-bin", b"")
+    )
+    return Result(code, {}, message=ended.details(), details=tuple(status.details))
+
+
+def request_of(rpc: str) -> Message:
+    """Return an empty request."""
+    request: Message = getattr(services_pb2, METHODS[rpc].input_type.name)()
+    return request
+
+
+@contextmanager
+def serving(folder: Path, *command: str) -> Iterator[Server]:
+    """Run a command that serves, in `folder`; it has to end well when it is told to."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("STATUSTHING_")}
+    log = folder / "serve.log"
+    with log.open("ab") as errors:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            bufsize=0,  # so that `select` tells about every line
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+    try:
+        url = printed(process, "listening on ", log)
+        yield Server(url, printed(process, "data in ", log), log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(SECONDS)
+        finally:
+            process.kill()
+            process.communicate()
+    assert process.returncode == 0, log.read_text()
+
+
+def printed(process: subprocess.Popen[bytes], start: str, log: Path) -> str:
+    """Wait for the next line that the process prints, and return what comes after `start`."""
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], SECONDS)
+    line = process.stdout.readline().decode().rstrip("\n") if ready else ""
+    assert line.startswith(start), (line, log.read_text())
+    return line.removeprefix(start)
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Callable[..., AbstractContextManager[Server]]:
+    """Runs a server of the test's own, with the options given, its data in `tmp_path`."""
+    return lambda *options: serving(tmp_path, *SERVE, *options)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., AbstractContextManager[Server]]:
+    """Runs a program that serves, in `tmp_path`."""
+    return lambda *command: serving(tmp_path, *command)
+
+
+@pytest.fixture(scope="session", params=["memory", "sqlite"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """The server that tests share, over each store."""
+    folder = tmp_path_factory.mktemp("server")
+    url = {"memory": "memory://", "sqlite": f"sqlite:///{folder}/statusthing.db"}[request.param]
+    with serving(folder, *SERVE, f"--store={url}") as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=["json", "grpc"])
+def client(request: pytest.FixtureRequest, server: Server) -> Iterator[Client]:
+    """Calls the shared server through each protocol."""
+    with getattr(server, request.param)() as caller:
+        yield caller
+
+
+@pytest.fixture(scope="session")
+def http(server: Server) -> Iterator[httpx.Client]:
+    """Sends plain HTTP/1.1 requests to the shared server."""
+    with server.http() as caller:
+        yield caller

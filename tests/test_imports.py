@@ -1,0 +1,167 @@
+"""Who may import whom.
+
+The table is the picture of the architecture: a part of the software, the other parts that it knows,
+and the libraries that it knows. Imports in functions and for type checkers count as well. A module
+that no row stands for fails the tests, and so does a row that says more than the modules do.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from importlib.util import find_spec, resolve_name
+from pathlib import Path
+
+import pytest
+
+Imports = tuple[set[str], set[str]]
+"""Parts of this software, and libraries."""
+
+PROTOBUF = {"google.protobuf", "connectrpc"}
+
+ALLOWED: dict[str, Imports] = {
+    # The domain
+    "statusthing.errors": (set(), set()),
+    "statusthing.model": (set(), {"msgspec"}),
+    "statusthing.log": ({"model"}, {"msgspec"}),
+    "statusthing.access": ({"errors"}, {"msgspec"}),
+    "statusthing.store": ({"log", "model"}, {"msgspec"}),
+    "statusthing.service": (
+        {"access", "errors", "log", "model", "store"},
+        {"msgspec", "uuid_utils"},
+    ),
+    # Stores
+    "statusthing.wakeup": ({"errors"}, set()),
+    "statusthing.memory": ({"errors", "log", "model", "store", "wakeup"}, {"msgspec"}),
+    "statusthing.sql": (
+        {"errors", "log", "model", "store", "wakeup"},
+        {"msgspec", "sqlalchemy", "alembic"},
+    ),
+    "statusthing_sqlite": ({"errors", "sql"}, {"sqlalchemy"}),
+    "statusthing.registry": ({"errors", "store"}, set()),
+    # The wire and the web, which know the service and never a store
+    "statusthing.identity": ({"access", "errors"}, set()),
+    "statusthing.v1": (set(), PROTOBUF | {"pyqwest"}),
+    "statusthing.rpc": (
+        {"access", "errors", "identity", "model", "service", "v1"},
+        PROTOBUF | {"msgspec", "google.rpc", "protobuf"},
+    ),
+    "statusthing.web": ({"errors", "service"}, {"starlette"}),
+    # Composition
+    "statusthing.app": ({"identity", "rpc", "service", "store", "web"}, {"starlette"}),
+    "statusthing.server": ({"errors"}, {"hypercorn", "h2"}),
+    "statusthing.logs": (set(), {"structlog"}),
+    "statusthing.cli": (
+        {"", "app", "errors", "identity", "logs", "registry", "server", "store"},
+        {"click"},
+    ),
+    "statusthing.__main__": ({"cli"}, set()),
+    "statusthing": ({"access", "app", "errors", "model", "registry", "service"}, set()),
+}
+
+PARTS = {part.removeprefix("statusthing.") for part in ALLOWED} | {""}
+NAMESPACES = {"google"}  # whose packages come from several libraries
+
+
+def folder(package: str) -> Path:
+    """Return where a package is installed."""
+    spec = find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
+
+
+def imported(source: str, package: str) -> Iterator[str]:
+    """Return the full name of everything that a module of a package imports."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = resolve_name("." * node.level + (node.module or ""), package)
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
+
+
+def of_the_software(package: str, root: Path) -> dict[str, Imports]:
+    """Return what each part of a package imports.
+
+    A part of the core is a module or a package at its top; a store distribution is one part.
+    """
+    parts: defaultdict[str, Imports] = defaultdict(lambda: (set(), set()))
+    for path in root.rglob("*.py"):
+        part = package
+        if package == "statusthing" and path != root / "__init__.py":
+            part += "." + path.relative_to(root).with_suffix("").parts[0]
+        own, libraries = parts[part]
+        inside = ".".join([package, *path.parent.relative_to(root).parts])
+        for name in imported(path.read_text(encoding="utf-8"), inside):
+            first, second, *_ = [*name.split("."), ""]
+            if first == "statusthing":
+                own.add(second if second in PARTS else "")
+            elif first in NAMESPACES:
+                libraries.add(f"{first}.{second}")
+            elif first not in sys.stdlib_module_names and first != package:
+                libraries.add(first)
+        own.discard(part.partition(".")[2] or "__init__")
+    return dict(parts)
+
+
+FOUND = {
+    part: imports
+    for package in ("statusthing", "statusthing_sqlite")
+    for part, imports in of_the_software(package, folder(package)).items()
+}
+
+
+def test_every_part_has_a_row() -> None:
+    """A new module is refused until somebody says where it belongs."""
+    assert FOUND.keys() == ALLOWED.keys()
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_a_part_knows_what_its_row_says(part: str) -> None:
+    """No module imports a part or a library that its row does not list; no row lists more."""
+    assert FOUND[part] == ALLOWED[part]
+
+
+def test_a_breach_is_seen_wherever_it_hides(tmp_path: Path) -> None:
+    """A new module counts, in a package too, with what it imports late or for type checkers."""
+    source = """
+        from typing import TYPE_CHECKING
+        if TYPE_CHECKING:
+            from statusthing import memory, StatusThing
+        def late():
+            import sqlalchemy.orm
+            from google.rpc import code_pb2
+            from .. import sql
+            from . import sibling
+    """
+    (tmp_path / "new").mkdir()
+    path = tmp_path / "new" / "module.py"
+    path.write_text("if True:" + source, encoding="utf-8")
+
+    assert of_the_software("statusthing", tmp_path) == {
+        "statusthing.new": ({"memory", "sql", ""}, {"sqlalchemy", "google.rpc"})
+    }
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import statusthing",
+        "import statusthing.memory",
+        "from statusthing import StatusThing, open_store; open_store('memory://')",
+    ],
+)
+def test_a_program_without_the_wire_loads_none_of_it(program: str) -> None:
+    """A program that calls the service in process pays for no wire, no web and no database."""
+    heavy = """sqlalchemy alembic starlette hypercorn h2 connectrpc google.protobuf google.rpc
+        protobuf click structlog statusthing.v1 statusthing.app"""
+    code = f"{program}; import sys; print(*(sys.modules.keys() & {heavy.split()}))"
+    loaded = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert loaded.stdout.split() == []
