@@ -377,6 +377,35 @@ class TestRecords:
 
         assert client.find(Change) == [change]
 
+    def test_a_stored_change_cannot_be_changed(self, client: Client) -> None:
+        """R9: what was handed over and what was handed out are not what is kept."""
+        details = {"name": "a"}
+
+        def work(transaction: Transaction) -> None:
+            transaction.add(item("i"))
+            transaction.append(
+                Change(
+                    revision=1,
+                    seq=0,
+                    at=NOW,
+                    actor="a",
+                    action=Action.ADDED,
+                    kind="Item",
+                    subject="i",
+                    before=None,
+                    after=details,
+                    public=True,
+                )
+            )
+
+        client.write(work)
+        details["name"] = "b"
+        [found] = client.find(Change)
+        assert found.after == {"name": "a"}
+        found.after["name"] = "c"
+
+        assert client.find(Change)[0].after == {"name": "a"}
+
     def test_an_id_is_taken_once(self, client: Client) -> None:
         """R10: `add` refuses an id that is there, and says so before it speaks of other fields."""
         client.add(item("i"))

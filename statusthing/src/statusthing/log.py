@@ -35,7 +35,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         action: what happened.
         kind: the record's type, `Item` for one.
         subject: the record's id.
-        before: the record as it was, as JSON-able data; None where it was added.
+        before: the record as it was, as flat JSON-able data; None where it was added.
         after: the record as it is now; None where it was removed.
         public: whether an anonymous visitor may see that this happened.
     """

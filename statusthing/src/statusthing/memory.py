@@ -7,6 +7,7 @@ one, so that a snapshot is a reference, and rolling back is forgetting.
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections import defaultdict
@@ -148,7 +149,8 @@ class _Reading:
         if query.after is not None:
             after = query.after
             rows = [r for r in rows if (_key(r) < after if query.descending else _key(r) > after)]
-        return rows[: query.limit]
+        # Unlike records, entries of the log have mutable parts.
+        return copy.deepcopy(rows[: query.limit]) if query.kind is Change else rows[: query.limit]
 
     def count(self, query: Query[Any]) -> int:
         return len(self.find(msgspec.structs.replace(query, after=None, limit=None)))
@@ -232,7 +234,7 @@ class _Writing(_Reading):
         if (change.revision, change.seq) != (self.revision, self._appended):
             msg = f"expected change {self.revision}/{self._appended}"
             raise UnloggedWrite(msg)
-        self._own(Change)[_identity(change)] = change
+        self._own(Change)[_identity(change)] = copy.deepcopy(change)
         self._appended += 1
         if change.public:
             self.public_revision = self.revision

@@ -23,7 +23,8 @@ and what every unit may rely on; they are cited by number where they are tested.
 **Records**
 
 * **R9** A record comes back equal to what was added, text by code point and instants to the
-  microsecond in UTC. Records are immutable; nobody can change a stored one from outside.
+  microsecond in UTC, and so does an entry of the log. Nobody can change a stored one from
+  outside.
 * **R10** `add` refuses an id that is there (`AlreadyExists`, field `id`), a value taken in a
   unique field (`AlreadyExists`, naming the field) and a reference to nothing
   (`MissingReference`). None collides with nothing and refers to nothing. Text is compared by code

@@ -170,10 +170,11 @@ class SqlStore(ABC):
             return await opened.wakeup.wait(after)
 
     def _opened(self) -> _Open:
-        if self._open is None:
+        opened = self._open  # which another thread may take away meanwhile
+        if opened is None:
             raise StoreClosed("the store is not open")
         self._check_process()
-        return self._open
+        return opened
 
     def _check_process(self) -> None:
         if os.getpid() != self._pid:
