@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +19,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect
 
+from statusthing import build_app
 from statusthing.errors import SchemaOutdated, SchemaTooNew, UserMistake
 from statusthing.log import Change
-from statusthing.model import RECORDS, Record
-from statusthing.sql import schema
+from statusthing.model import RECORDS, Note, Record
+from statusthing.sql import migrations, schema
 from statusthing.sql.tables import TABLES, metadata
 from statusthing_sqlite import SqliteStore
 
@@ -69,7 +72,7 @@ def test_tables_hold_what_the_model_says() -> None:
 def test_the_newest_layout_is_the_last_migration() -> None:
     """The constant that saves loading Alembic is right, and the history is one line."""
     config = Config()
-    config.set_main_option("script_location", "statusthing:sql/migrations")
+    config.set_main_option("script_location", schema.SCRIPTS)
     config.set_main_option("path_separator", "os")
     script = ScriptDirectory.from_config(config)
 
@@ -154,6 +157,87 @@ def test_another_layout_is_left_untouched(
     assert file.folder() == before
     assert version in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+NEXT_LAYOUT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade():
+    # Not something that SQLite can alter: the table, which notes refer to, is copied.
+    with op.batch_alter_table("statusthing_items") as items:
+        items.alter_column("description", new_column_name="about", existing_type=sa.Text())
+{more}
+"""
+
+
+@pytest.fixture
+def next_release(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Turns this software into one with another layout; its step goes on with `more`."""
+
+    def turn(more: str) -> None:
+        scripts = tmp_path / "migrations"
+        shutil.copytree(Path(migrations.__file__).parent, scripts)
+        (scripts / "versions" / "schema_0002.py").write_text(NEXT_LAYOUT.format(more=more))
+        monkeypatch.setattr(schema, "SCRIPTS", str(scripts))
+        monkeypatch.setattr(schema, "NEWEST", "0002")
+
+    return turn
+
+
+def note(id: str, item_id: str, at: datetime) -> Note:
+    """Make a note."""
+    return Note(id=id, created=at, updated=at, item_id=item_id, text="Looking into it.")
+
+
+def test_an_older_layout_is_upgraded_with_its_data(
+    file: File, run: Run, store: SqliteStore, next_release: Callable[[str], None]
+) -> None:
+    """`open` refuses it; `migrate`, and `build_app` where it is told to, bring it up to date."""
+    run(store.write(file.add(file.item("a"), note("n", "a", file.NOW)), now=file.NOW))
+    run(store.close())
+    next_release("")
+    with pytest.raises(SchemaOutdated, match="statusthing migrate"):
+        run(file.store().open())
+
+    app = build_app(file.store(), migrate=True)
+    run(lifespan(app))
+
+    assert file.rows("SELECT version_num FROM statusthing_schema_version") == [("0002",)]
+    assert file.rows("SELECT id, name, about FROM statusthing_items") == [("a", "a", "")]
+    assert file.rows("SELECT id, item_id FROM statusthing_notes") == [("n", "a")]
+    assert file.rows("PRAGMA foreign_key_check") == []
+
+
+def test_an_upgrade_that_fails_changes_nothing(
+    file: File, run: Run, store: SqliteStore, next_release: Callable[[str], None]
+) -> None:
+    """All steps are one transaction: the layout is the old one, and so is the data."""
+    run(store.write(file.add(file.item("a")), now=file.NOW))
+    run(store.close())
+    next_release('    raise LookupError("half way")')
+    with pytest.raises(LookupError):
+        run(file.store().migrate())
+
+    assert file.rows("SELECT version_num FROM statusthing_schema_version") == [("0001",)]
+    assert file.rows("SELECT id, name, description FROM statusthing_items") == [("a", "a", "")]
+
+
+async def lifespan(app: Any) -> None:
+    """Start an application and shut it down."""
+    events = iter(["lifespan.startup", "lifespan.shutdown"])
+
+    async def receive() -> dict[str, str]:
+        return {"type": next(events)}
+
+    async def send(message: dict[str, str]) -> None:
+        assert message["type"].endswith(".complete"), message
+
+    await app({"type": "lifespan"}, receive, send)
 
 
 def test_a_newer_layout_in_the_log_alone_is_seen(file: File, run: Run) -> None:

@@ -17,6 +17,9 @@ from statusthing.sql.tables import PREFIX
 NEWEST = "0001"
 """The layout that this code works with."""
 
+SCRIPTS = "statusthing:sql/migrations"
+"""Where the steps from layout to layout are, as Alembic names a folder of a package."""
+
 _VERSION_TABLE = f"{PREFIX}schema_version"
 _VERSION: Select[Any] = select(column("version_num")).select_from(table(_VERSION_TABLE))
 
@@ -63,7 +66,7 @@ def upgrade(connection: Connection) -> None:
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
-    config.set_main_option("script_location", "statusthing:sql/migrations")
+    config.set_main_option("script_location", SCRIPTS)
     # Without it Alembic would split the option above at spaces and colons, with a warning.
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
