@@ -41,7 +41,11 @@ class StatusKind(enum.Enum):
 DEFAULT_COLOR = "#5DFC0A"
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+# Records and views are off the garbage collector's list (gc=False): what cannot change cannot come
+# to refer to itself, and lists of thousands are made and dropped for every answer.
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What every record has.
 
     Attributes:
@@ -125,7 +129,7 @@ RECORDS: Mapping[type[Record], RecordSpec] = MappingProxyType(
 )
 
 
-class View(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class View(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="camel", omit_defaults=True):
     """The base of all that callers see: encodes to the proto3 JSON of its message."""
 
 

@@ -36,13 +36,25 @@ class Instant(TypeDecorator[datetime]):
     impl = BigInteger
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        """Count the microseconds, in integers only."""
-        return None if value is None else (value - EPOCH) // _MICROSECOND
+    # The processors themselves, and not `process_...`, which cost a call more for every value.
 
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], int | None]:
+        """Count the microseconds, in integers only."""
+        return _to_microseconds
+
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[int | None], datetime | None]:
         """Add the microseconds up again."""
-        return None if value is None else EPOCH + timedelta(microseconds=value)
+        return _to_instant
+
+
+def _to_microseconds(value: datetime | None) -> int | None:
+    return None if value is None else (value - EPOCH) // _MICROSECOND
+
+
+def _to_instant(value: int | None) -> datetime | None:
+    return None if value is None else EPOCH + timedelta(0, 0, value)
 
 
 class Choice(TypeDecorator[enum.Enum]):
