@@ -29,6 +29,7 @@ from google.rpc.status_pb2 import Status as RpcStatus
 from statusthing.v1 import services_pb2
 
 SECONDS = 10.0  # the bound of everything that is waited for
+START_SECONDS = 30.0  # of a process that starts, besides others that start at the same time
 
 METHODS = {
     method.name: method
@@ -233,7 +234,7 @@ def serving(folder: Path, *command: str) -> Iterator[Server]:
 def printed(process: subprocess.Popen[bytes], start: str, log: Path) -> str:
     """Wait for the next line that the process prints, and return what comes after `start`."""
     assert process.stdout is not None
-    ready, _, _ = select.select([process.stdout], [], [], SECONDS)
+    ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
     line = process.stdout.readline().decode().rstrip("\n") if ready else ""
     assert line.startswith(start), (line, log.read_text())
     return line.removeprefix(start)

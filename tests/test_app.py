@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -13,8 +14,8 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from statusthing import Principal, Role, build_app
-from statusthing.errors import StoreUnavailable
+from statusthing import Principal, Role, build_app, open_store
+from statusthing.errors import StoreClosed, StoreUnavailable
 from statusthing.memory import MemoryStore
 
 ADD = "/statusthing.v1.ItemsService/AddItem"
@@ -121,6 +122,59 @@ def test_a_store_that_is_away_is_no_secret_and_no_crash() -> None:
     assert "hunter2" not in listed.text + ready.text
 
 
+def test_a_store_that_cannot_work_is_unavailable() -> None:
+    """An operator's mistake is told to probes and callers as any other absence of the store."""
+    app = build_app(open_store("sqlite:////no/such/folder/x.db"))
+    listed, ready = answers(app, ("POST", LIST, {}), ("GET", "/readyz", None))
+
+    assert (listed.status_code, listed.json()["code"]) == (503, "unavailable")
+    assert ready.status_code == 503
+    assert "/no/such" not in listed.text + ready.text
+
+
+def test_the_operator_learns_why_the_store_fails(caplog: pytest.LogCaptureFixture) -> None:
+    """The cause is in the log, and only there."""
+    answers(build_app(_Away()), ("POST", LIST, {}), ("GET", "/readyz", None))
+
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    assert all("hunter2" in str(record.exc_info) for record in caplog.records)
+
+
+def test_a_startup_that_fails_lets_go_of_the_store() -> None:
+    """Where the defaults cannot be written, the store does not stay open behind the failure."""
+
+    class ReadOnly(MemoryStore):
+        async def write(self, work: Any, *, now: Any) -> Any:
+            raise StoreUnavailable("the disk is full")
+
+    store = ReadOnly()
+
+    async def main() -> None:
+        async def receive() -> dict[str, str]:
+            return {"type": "lifespan.startup"}
+
+        async def send(message: dict[str, str]) -> None:
+            assert message["type"] == "lifespan.startup.failed"
+
+        with pytest.raises(StoreUnavailable, match="full"):
+            await build_app(store, defaults=True)({"type": "lifespan"}, receive, send)
+        with pytest.raises(StoreClosed):
+            await store.read(lambda tx: tx.revision)
+
+    asyncio.run(main())
+
+
+def test_clock_and_ids_can_be_given() -> None:
+    """What an application writes bears the host's time and ids."""
+    at = datetime(2030, 1, 2, tzinfo=UTC)
+    app = build_app(MemoryStore(), clock=lambda: at, ids=lambda: "chosen")
+    (added,) = answers(app, ("POST", ADD, {"name": "api"}))
+    item = added.json()["item"]
+
+    assert item["id"] == "chosen"
+    assert item["timestamps"]["created"] == "2030-01-02T00:00:00Z"
+
+
 def test_what_was_not_foreseen_is_internal_with_a_correlation_id(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -151,6 +205,8 @@ def test_what_was_not_foreseen_is_internal_with_a_correlation_id(
         ("http://127.0.0.1.example.com", {}, 401),
         ("http://localhost.example.com", {}, 401),
         ("http://127.0.0.1", {"host": ""}, 401),
+        ("http://127.0.0.1", {"host": "[::1]evil.example"}, 401),
+        ("http://127.0.0.1", {"host": "localhost:evil.example"}, 401),
         ("http://127.0.0.1", {"forwarded": "for=127.0.0.1"}, 401),
         ("http://127.0.0.1", {"x-forwarded-for": "127.0.0.1"}, 401),
         ("http://127.0.0.1", {"x-forwarded-host": "localhost"}, 401),
@@ -253,6 +309,44 @@ def test_one_line_per_request_and_never_a_query(caplog: pytest.LogCaptureFixture
 
     assert lines == [f"GET {LIST} 400", f"POST {LIST} 200"]
     assert [record.__dict__["code"] for record in caplog.records] == ["invalid_argument", "ok"]
+
+
+def test_a_path_cannot_forge_lines_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Control characters of a path are written as escapes."""
+    caplog.set_level(logging.INFO, "statusthing.request")
+    answers(build_app(MemoryStore()), ("GET", "/%1b]0;owned%07%0aforged", None))
+
+    assert [record.getMessage() for record in caplog.records] == [
+        r"GET '/\x1b]0;owned\x07\nforged' 404"
+    ]
+
+
+@pytest.mark.parametrize("root_path", ["/status", "/x", ""])
+def test_a_root_path_may_be_kept_out_of_the_path(root_path: str) -> None:
+    """Some servers leave the mount point out of the path, which may begin with the same text."""
+
+    async def main() -> int:
+        transport = httpx.ASGITransport(build_app(MemoryStore()), root_path=root_path)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return (await client.post(LIST, json={})).status_code
+
+    assert asyncio.run(main()) == 200
+
+
+@pytest.mark.parametrize(
+    "headers", [{"connect-timeout-ms": "soon"}, {"connect-timeout-ms": "99999999999"}]
+)
+def test_a_malformed_header_is_refused_once_it_is_known_who_asks(headers: dict[str, str]) -> None:
+    """The caller comes before the decoding, and the refusal looks like every other."""
+    app = build_app(MemoryStore())
+    request = ("POST", ADD, {"name": "api"})
+    (local,) = answers(app, request, headers=headers)
+    (foreign,) = answers(app, request, headers=headers, base="http://example.com")
+
+    assert (local.status_code, local.json()["code"]) == (400, "invalid_argument")
+    assert local.json()["details"][0]["type"] == "google.rpc.BadRequest"
+    assert local.headers["cache-control"] == "no-store"
+    assert foreign.status_code == 401
 
 
 def test_two_applications_in_one_process_do_not_meet() -> None:

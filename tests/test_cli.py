@@ -179,11 +179,10 @@ def test_no_command_shows_how_to_go_on(tmp_path: Path) -> None:
 
 def test_the_log_is_json_where_nobody_watches(serve: Serve) -> None:
     """Each line on stderr is one JSON object; requests name method, path, status and code."""
-    with serve("--store=memory://") as server:
-        with server.http() as http:
-            http.get("/healthz?token=secret")
-            http.post(f"{ITEMS}GetItem", json={"itemId": "none"})
-        lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    with serve("--store=memory://") as server, server.http() as http:
+        http.get("/healthz?token=secret")
+        http.post(f"{ITEMS}GetItem", json={"itemId": "none"})
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
     requests = [line for line in lines if line["logger"] == "statusthing.request"]
 
     assert [(line["event"], line["code"]) for line in requests] == [

@@ -424,6 +424,8 @@ SERVING_LIMITS = {
     "calls in flight on one HTTP/2 connection": server.CALLS_AT_ONCE,
     "cancelled calls on one HTTP/2 connection": server.CANCELLED_CALLS,
     "time in which cancelled calls are counted": server.CANCELLED_SECONDS,
+    "body that nobody reads, over HTTP/1.1": server.UNREAD_BYTES,
+    "time in which such a body is dropped": server.UNREAD_SECONDS,
     "connections that wait to be accepted": server.BACKLOG,
     "calls in flight once told to stop": server.GRACE_SECONDS,
     "answers to the calls that are cut off then": server.CUT_SECONDS,

@@ -676,6 +676,19 @@ def test_an_exception_of_the_startup_comes_out_as_it_is() -> None:
 
 
 @pytest.mark.usefixtures("signal_handlers")
+def test_a_failed_start_gives_the_signals_back() -> None:
+    """A program that goes on after it can be interrupted as before."""
+    before = signal.getsignal(signal.SIGINT)
+
+    async def app(*_: Any) -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        serve(app)
+
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_a_reported_failure_of_the_startup_is_an_error() -> None:
     """An application that only reports its failure does not get served either."""
     with pytest.raises(StatusThingError, match="no room"):

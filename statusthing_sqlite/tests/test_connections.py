@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -16,6 +18,7 @@ import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
+from statusthing import StatusThing
 from statusthing.errors import StoreClosed
 from statusthing.model import Item, Note, Status, StatusKind
 from statusthing.store import Query, Transaction
@@ -96,6 +99,19 @@ def test_close_lets_a_reading_unit_end(file: File, store: SqliteStore, run: Run)
         assert reading.result(file.SECONDS) == 0
 
 
+def test_a_closed_store_is_let_go(file: File, run: Run) -> None:
+    """Nothing in the process holds on to it: programs may open and close stores as they like."""
+    store = file.store()
+    run(store.open())
+    run(store.read(lambda transaction: transaction.find(Query(Item, {"id": frozenset("a")}))))
+    run(store.close())
+    seen = weakref.ref(store)
+    del store
+    gc.collect()
+
+    assert seen() is None
+
+
 @pytest.fixture
 def selects() -> Iterator[list[str]]:
     """Grows by each SELECT that is executed."""
@@ -110,30 +126,18 @@ def selects() -> Iterator[list[str]]:
     event.remove(Engine, "before_cursor_execute", see)
 
 
-def get_item(transaction: Transaction) -> int:
-    """Read what GetItem answers with."""
-    found = transaction.get(Item, "i0")
-    transaction.get(Status, str(found.status_id))
-    transaction.find(Query(Note, where={"item_id": found.id}))
-    return transaction.revision
-
-
-def list_items(transaction: Transaction) -> int:
-    """Read what ListItems answers with, and return how much that is."""
-    found = transaction.find(Query(Item, limit=1001))
-    by_status = frozenset(item.status_id for item in found)
-    statuses = transaction.find(Query(Status, where={"id": by_status}))
-    by_item = frozenset(item.id for item in found)
-    notes = transaction.find(Query(Note, where={"item_id": by_item}, newest_per=("item_id", 2)))
-    assert transaction.revision == 1
-    return len(found) + len(statuses) + len(notes)
-
-
 @pytest.mark.parametrize("items", [10, 1000])
+@pytest.mark.parametrize("filters", [{}, {"kinds": (1, 2)}, {"status_ids": ("s0", "s1", "s2")}])
 def test_statements_do_not_grow_with_the_items(
-    file: File, store: SqliteStore, run: Run, selects: list[str], items: int
+    file: File,
+    store: SqliteStore,
+    run: Run,
+    selects: list[str],
+    *,
+    items: int,
+    filters: dict[str, Any],
 ) -> None:
-    """One item, or a page of items with statuses and notes, takes four, ten or a thousand."""
+    """GetItem, ListItems and a page of it take four statements, of ten items or a thousand."""
     at = file.NOW
     run(
         store.write(
@@ -151,13 +155,18 @@ def test_statements_do_not_grow_with_the_items(
             now=at + timedelta(days=1),
         )
     )
+    st = StatusThing(store)
     del selects[:]
-    run(store.read(get_item))
+    item = run(st.items.get("i0"))
     one = len(selects)
-    found = run(store.read(list_items))
+    listed = run(st.items.list(extended=True, **filters))
+    every = len(selects) - one
+    page = run(st.items.list(extended=True, page_size=7, **filters))
 
-    assert (one, len(selects) - one) == (4, 4)
-    assert found == items + 3 + 2 * items
+    assert (one, every, len(selects) - one - every) == (4, 4, 4)
+    assert len(item.notes) == 3
+    assert [len(each.notes) for each in listed] == [3] * items
+    assert len(page) == 7
 
 
 def test_the_text_of_a_statement_does_not_depend_on_its_values(

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 from starlette.routing import Router
@@ -13,9 +14,11 @@ from starlette.routing import Router
 from statusthing.identity import Identify, Scope, loopback_identity
 from statusthing.rpc.application import RpcApplication
 from statusthing.rpc.reflection import reflection
-from statusthing.service import StatusThing
+from statusthing.service import StatusThing, utc_now, uuid7
 from statusthing.store import Store
 from statusthing.web.routes import routes
+
+_FAILED = 400  # and every HTTP status above it
 
 _log = logging.getLogger("statusthing.request")
 
@@ -27,6 +30,8 @@ def build_app(
     defaults: bool = False,
     migrate: bool = False,
     devmode: bool = False,
+    clock: Callable[[], datetime] = utc_now,
+    ids: Callable[[], str] = uuid7,
 ) -> App:
     """Build an ASGI application over a store.
 
@@ -41,9 +46,11 @@ def build_app(
         migrate: bring an older store up to date before it is opened; otherwise opening one raises
             SchemaOutdated.
         devmode: serve gRPC reflection.
+        clock: see `StatusThing`.
+        ids: see `StatusThing`.
     """
     return App(
-        StatusThing(store),
+        StatusThing(store, clock=clock, ids=ids),
         identify or loopback_identity,
         defaults=defaults,
         migrate=migrate,
@@ -99,8 +106,12 @@ class App:
                 if self._migrate:
                     await self.st.store.migrate()
                 await self.st.store.open()
-                if self._defaults:
-                    await self.st.add_default_statuses()
+                try:
+                    if self._defaults:
+                        await self.st.add_default_statuses()
+                except BaseException:
+                    await self.st.store.close()
+                    raise
                 self._opened = True
 
     async def _lifespan(
@@ -138,14 +149,16 @@ class App:
         try:
             await self._router(scope, receive, watched_send)
         finally:
+            path = scope["path"]
             # Never the query string: a GET carries its message there.
             _log.info(
                 "%s %s %d",
                 scope["method"],
-                scope["path"],
+                # As a literal where it could forge lines or move a terminal's cursor.
+                path if path.isprintable() else ascii(path),
                 status,
                 extra={
-                    "code": scope.get("statusthing.code", "ok"),
+                    "code": scope.get("statusthing.code", "ok" if 0 < status < _FAILED else "-"),
                     "milliseconds": round((time.perf_counter() - began) * 1_000, 1),
                 },
             )

@@ -16,7 +16,7 @@ import click
 from statusthing import __version__
 from statusthing.errors import SchemaMismatch, StatusThingError, UserMistake
 from statusthing.identity import is_loopback
-from statusthing.registry import installed, open_store
+from statusthing.registry import installed, open_store, origin
 from statusthing.store import Store
 
 DEFAULT_STORE = "sqlite:///statusthing.db"
@@ -101,8 +101,7 @@ def stores(store: str) -> None:
     chosen = store.partition(":")[0]
     for point in installed():
         mark = "*" if point.name == chosen else " "
-        origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
-        click.echo(f"{mark} {point.name}:  {origin}")
+        click.echo(f"{mark} {point.name}:  {origin(point)}")
 
 
 def main() -> None:
@@ -119,7 +118,8 @@ def main() -> None:
     except (UserMistake, SchemaMismatch) as error:
         _fail(str(error), 2)
     except StatusThingError as error:
-        _fail(str(error), 1)
+        cause = f" ({error.__cause__})" if error.__cause__ else ""
+        _fail(f"{error}{cause}", 1)
     else:
         sys.exit(code if isinstance(code, int) else 0)
 

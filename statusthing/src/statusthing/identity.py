@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -17,6 +18,7 @@ Identify = Callable[[Scope], Awaitable[Principal | None]]
 LOOPBACK_EDITOR = Principal(name="loopback", role=Role.EDITOR)
 """Whoever sits at this machine."""
 
+_AUTHORITY = re.compile(rb"(?:\[([0-9A-Fa-f:.]+)\]|([0-9A-Za-z.-]+))(?::[0-9]{0,5})?")
 _FORWARDED = (b"forwarded", b"x-forwarded-")
 
 
@@ -47,7 +49,7 @@ async def loopback_identity(scope: Scope) -> Principal | None:
         and peer is not None
         and is_loopback(peer[0])
         and len(hosts) == 1
-        and is_loopback(_without_port(hosts[0].decode("latin-1")))
+        and is_loopback(_without_port(hosts[0]))
     )
     return LOOPBACK_EDITOR if local else ANONYMOUS
 
@@ -62,7 +64,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _without_port(authority: str) -> str:
-    if authority.startswith("["):
-        return authority[1:].partition("]")[0]
-    return authority.partition(":")[0]
+def _without_port(authority: bytes) -> str:
+    match = _AUTHORITY.fullmatch(authority)
+    return "" if match is None else (match[1] or match[2]).decode("ascii")

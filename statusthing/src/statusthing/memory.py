@@ -12,7 +12,7 @@ import os
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -30,7 +30,7 @@ from statusthing.errors import (
     VersionConflict,
 )
 from statusthing.log import Change
-from statusthing.model import RECORDS, Record
+from statusthing.model import EPOCH, RECORDS, Record
 from statusthing.store import Query, Range, SchemaState, Transaction
 from statusthing.wakeup import Wakeup
 
@@ -38,7 +38,6 @@ T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 Q = TypeVar("Q", bound="Record | Change")
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 
 _Table = Mapping[Any, Any]
@@ -52,7 +51,7 @@ class _State(msgspec.Struct, frozen=True, kw_only=True):
     )
     revision: int = 0
     public_revision: int = 0
-    time: datetime = _EPOCH
+    time: datetime = EPOCH
 
 
 class MemoryStore:
@@ -66,11 +65,12 @@ class MemoryStore:
         self._writing = threading.Lock()
         self._unit = threading.local()
         self._wakeup: Wakeup | None = None
-        self._pid = os.getpid()
+        self._pid = 0  # of the process that opened it
 
     async def open(self) -> None:
         """Make the store ready."""
         if self._wakeup is None:
+            self._pid = os.getpid()
             self._wakeup = Wakeup()
             self._wakeup.announce(self._state.revision)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 import msgspec
@@ -36,6 +36,20 @@ class StatusKind(enum.Enum):
     ONLINE = "STATUS_KIND_ONLINE"
     OFFLINE = "STATUS_KIND_OFFLINE"
     DECOMM = "STATUS_KIND_DECOMM"
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def microseconds(instant: datetime) -> int:
+    """Count the microseconds since EPOCH, exactly: how instants are stored and handed out."""
+    return (instant - EPOCH) // _MICROSECOND
+
+
+def instant(microseconds: int) -> datetime:
+    """Return the instant so many microseconds after EPOCH; OverflowError beyond the year 9999."""
+    return EPOCH + timedelta(0, 0, microseconds)
 
 
 DEFAULT_COLOR = "#5DFC0A"

@@ -42,13 +42,13 @@ def open_store(url: str) -> Store:
         raise UserMistake(_unknown(scheme if separator else ""))
     (point, *others) = points
     if others:
-        claimants = " and ".join(sorted(_origin(each) for each in points))
+        claimants = " and ".join(sorted(origin(each) for each in points))
         msg = f"{claimants} both claim {scheme}: URLs; uninstall one of them"
         raise UserMistake(msg)
     try:
         factory: Callable[[str], Store] = point.load()
     except Exception as error:
-        msg = f"the store for {scheme}: URLs, from {_origin(point)}, cannot be loaded: {error}"
+        msg = f"the store for {scheme}: URLs, from {origin(point)}, cannot be loaded: {error}"
         raise StatusThingError(msg) from error
     return factory(url)
 
@@ -60,5 +60,6 @@ def _unknown(scheme: str) -> str:
     return f"{what} (installed: {schemes}){advice}"
 
 
-def _origin(point: EntryPoint) -> str:
+def origin(point: EntryPoint) -> str:
+    """Name the distribution that brings a store, with its version."""
     return f"{point.dist.name} {point.dist.version}" if point.dist else point.value

@@ -128,9 +128,13 @@ def run(app: App, *, addr: str, on_start: Callable[[str], None]) -> None:
             with suppress(RuntimeError):  # the loop is closed: the process is about to exit
                 loop.call_soon_threadsafe(stop.set)
 
-        for number in _STOP_SIGNALS:
-            signal.signal(number, on_signal)
-        runner.run(_serve(app, listener, stop, on_start))
+        before = {number: signal.signal(number, on_signal) for number in _STOP_SIGNALS}
+        try:
+            runner.run(_serve(app, listener, stop, on_start))
+        except BaseException:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            raise
 
 
 def host_and_port(addr: str) -> tuple[str, int]:
@@ -238,7 +242,8 @@ async def _serve(
             # Let the connections that have just been accepted arrive among `connections`: their
             # transport, protocol and task each take a round of the loop. Python 3.13.0 prints a
             # traceback for a server that is closed before the first of these.
-            loop.remove_reader(listener)
+            with suppress(NotImplementedError):  # Windows accepts in another way
+                loop.remove_reader(listener)
             for _ in range(3):
                 await asyncio.sleep(0)
             server.close()

@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError
 
 from statusthing.errors import StoreUnavailable, UserMistake
 from statusthing.sql import schema
-from statusthing.sql.store import SqlStore
+from statusthing.sql.store import Opened, SqlStore
 from statusthing.sql.types import JsonArray
 from statusthing_sqlite.connection import (
     LOOK,
@@ -85,7 +85,8 @@ class SqliteStore(SqlStore):
         self._reading = make_engine(self._connect_reader, lambda: "BEGIN")
         self._writing = make_engine(self._connect_writer, self._begin_writing)
 
-    def member(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    @staticmethod
+    def member(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         """Let SQLite take the set apart, from one JSON array."""
         array = func.json_each(bindparam(name, type_=JsonArray(column.type)))
         return column.in_(select(array.table_valued("value").c.value))
@@ -197,6 +198,10 @@ class SqliteStore(SqlStore):
     def _connect_reader(self) -> sqlite3.Connection:
         return self._connect("mode=ro", READER)
 
+    def _begin(self) -> Opened:
+        self._identity = None  # whatever file is there now
+        return super()._begin()
+
     def _connect_writer(self) -> sqlite3.Connection:
         connection = self._connect("mode=rw", WRITER)
         if self._identity is None:
@@ -212,10 +217,6 @@ class SqliteStore(SqlStore):
     def _identify(self) -> tuple[int, int] | None:
         stamp = self._stamp()
         return None if stamp is None else stamp[:2]
-
-    def _close_now(self) -> None:
-        super()._close_now()
-        self._identity = None
 
     @contextlib.contextmanager
     def _mistakes(self) -> Iterator[None]:

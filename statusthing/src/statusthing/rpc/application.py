@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -24,7 +25,7 @@ from connectrpc.request import RequestContext
 from connectrpc.server import ConnectASGIApplication, Endpoint
 
 from statusthing.access import ANONYMOUS, Principal, Role, require
-from statusthing.errors import Unauthenticated
+from statusthing.errors import InvalidArgument, Unauthenticated
 from statusthing.identity import Identify, Scope
 from statusthing.rpc.errors import as_json, described, on_the_wire
 from statusthing.rpc.json_codec import JsonCodec
@@ -51,18 +52,19 @@ _GRPC_WEB = frozenset(
 _UNARY = _CONNECT | _GRPC | _GRPC_WEB
 _STREAM = frozenset({"application/connect+proto"}) | _GRPC | _GRPC_WEB
 
-_PROTOCOL_HEADERS = frozenset(
-    {
-        b"accept-encoding",
-        b"connect-protocol-version",
-        b"connect-timeout-ms",
-        b"content-encoding",
-        b"grpc-accept-encoding",
-        b"grpc-encoding",
-        b"grpc-timeout",
-    }
-)
-"""What connectrpc needs of the headers; it decodes every one that it is given."""
+_ANY = re.compile(rb"[\x20-\x7e]*")
+_PROTOCOL_HEADERS = {
+    b"accept-encoding": _ANY,
+    b"connect-timeout-ms": re.compile(rb"[0-9]{1,10}"),
+    b"content-encoding": _ANY,
+    b"grpc-accept-encoding": _ANY,
+    b"grpc-encoding": _ANY,
+    b"grpc-timeout": re.compile(rb"[0-9]{1,8}[HMSmun]"),
+}
+"""What connectrpc needs of the headers, and how they look.
+
+It decodes every one that it is given, and refuses a malformed one before it is known who is asking.
+"""
 
 
 class _Call(msgspec.Struct):
@@ -70,6 +72,7 @@ class _Call(msgspec.Struct):
 
     scope: Scope
     principal: Principal = ANONYMOUS
+    failure: Exception | None = None
 
 
 _call: ContextVar[_Call] = ContextVar("call")
@@ -119,28 +122,29 @@ class RpcApplication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = scope["path"]
+        root_path = scope.get("root_path", "")
+        if path.startswith(f"{root_path}/"):
+            path = path.removeprefix(root_path)
         content_type = _header(scope, b"content-type").partition(";")[0].strip().lower()
         send = _OneWrite(scope, send)
         refusal = self._refusal(scope, path, content_type)
         if refusal is not None:
             await _refuse(scope, send, content_type, refusal)
             return
-        inner = {
-            **scope,
-            # connectrpc looks for its paths at the root, wherever this is mounted.
-            "path": path,
-            "root_path": "",
-            "headers": [
-                (b"content-type", content_type.encode()),
-                *(
-                    (name, v)
-                    for name, v in scope["headers"]
-                    if name in _PROTOCOL_HEADERS and v.isascii()
-                ),
-            ],
-        }
-        token = _call.set(_Call(scope))
+        call = _Call(scope)
+        headers = [(b"content-type", content_type.encode())]
+        for name, value in scope["headers"]:
+            expected = _PROTOCOL_HEADERS.get(name)
+            if expected is None:
+                continue
+            if expected.fullmatch(value):
+                headers.append((name, value))
+            else:
+                call.failure = InvalidArgument("", f"the header {name.decode()} is malformed")
+        # connectrpc looks for its paths at the root, wherever this is mounted.
+        inner = {**scope, "path": path, "root_path": "", "headers": headers}
+        token = _call.set(call)
         try:
             await self._connect(inner, receive, send)
         except ConnectError as error:
@@ -223,14 +227,18 @@ class _Admission:
         self._ready = ready
 
     async def on_start(self, ctx: RequestContext[Any, Any]) -> None:
-        call = _call.get()
         try:
-            call.principal = await self._identify(call.scope) or ANONYMOUS
-            if ctx.method.input in OPERATIONS:
-                require(call.principal, ctx.method.name)
-                await self._ready()
+            await self._admit(_call.get(), ctx.method)
         except Exception as error:
             raise self._failed(ctx, error) from error
+
+    async def _admit(self, call: _Call, method: MethodInfo[Any, Any]) -> None:
+        call.principal = await self._identify(call.scope) or ANONYMOUS
+        if method.input in OPERATIONS:
+            require(call.principal, method.name)
+            await self._ready()
+        if call.failure is not None:
+            raise call.failure
 
     async def on_end(
         self, token: None, ctx: RequestContext[Any, Any], error: Exception | None

@@ -24,6 +24,8 @@ from statusthing import errors
 
 DOMAIN = "statusthing"
 
+_MAX_TEXT = 500
+
 _log = logging.getLogger("statusthing.rpc")
 
 CODES: Mapping[type[errors.StatusThingError], Code] = MappingProxyType(
@@ -41,6 +43,7 @@ CODES: Mapping[type[errors.StatusThingError], Code] = MappingProxyType(
         errors.StoreClosed: Code.UNAVAILABLE,
         errors.SchemaOutdated: Code.UNAVAILABLE,
         errors.SchemaTooNew: Code.UNAVAILABLE,
+        errors.UserMistake: Code.UNAVAILABLE,
     }
 )
 
@@ -63,10 +66,12 @@ def on_the_wire(error: Exception) -> ConnectError:
     if code is None:
         return _internal(error)
     if isinstance(error, errors.InvalidArgument):
-        violation = BadRequest.FieldViolation(field=error.field, description=error.problem)
+        violation = BadRequest.FieldViolation(
+            field=_clipped(error.field), description=_clipped(error.problem)
+        )
         return _with_detail(code, str(error), BadRequest(field_violations=[violation]))
-    if isinstance(error, errors.StoreError):
-        _log.error("the store cannot serve: %s", error)
+    if code is Code.UNAVAILABLE:
+        _log.error("the store cannot serve: %s", error, exc_info=error)
         return described(code, "the store is not available, try again later")
     return described(code, str(error))
 
@@ -109,4 +114,13 @@ def _with_detail(code: Code, message: str, detail: Message) -> ConnectError:
         type_url=f"type.googleapis.com/{detail.DESCRIPTOR.full_name}",
         value=detail.SerializeToString(),
     )
-    return ConnectError(code, message, details=[ErrorDetail(packed)])
+    return ConnectError(code, _clipped(message), details=[ErrorDetail(packed)])
+
+
+def _clipped(text: str) -> str:
+    """Cut what a message repeats of a request.
+
+    In gRPC it travels in headers, of which clients take 8 KiB, and which take time that grows with
+    the square of their length to compress.
+    """
+    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."

@@ -60,8 +60,13 @@ class JsonCodec:
             )
         except RecursionError as error:
             raise InvalidArgument("", "the body is nested too deeply") from error
+        except UnicodeDecodeError as error:
+            raise InvalidArgument("", "the body is not UTF-8") from error
+        except json.JSONDecodeError as error:
+            problem = f"the body is not JSON, at line {error.lineno}, column {error.colno}"
+            raise InvalidArgument("", problem) from error
         except ValueError as error:
-            raise InvalidArgument("", f"the body is not JSON: {error}") from error
+            raise InvalidArgument("", "the body has a number of too many digits") from error
         read = _reader(message_class, message_type(message_class).DESCRIPTOR)
         message: M = read("", value)
         return message
@@ -75,7 +80,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> Never:
-    raise InvalidArgument("", f"the body is not JSON: {name} is no JSON value")
+    raise InvalidArgument("", f"the body is not JSON, which has no {name}")
 
 
 @cache

@@ -24,8 +24,6 @@ from statusthing.v1 import services_pb2, types_pb2
 
 M = TypeVar("M", bound=msgspec.Struct)
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
 _TYPES: Mapping[type[msgspec.Struct], type[Message]] = MappingProxyType(
     {
         model.ItemView: types_pb2.Item,
@@ -124,7 +122,7 @@ def _message(value: msgspec.Struct) -> Message:
 
 
 def _timestamp(value: datetime) -> Timestamp:
-    since = value - _EPOCH
+    since = value - model.EPOCH
     return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1_000)
 
 

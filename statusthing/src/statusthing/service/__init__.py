@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from statusthing.service.operations import OPERATIONS, Operation
-from statusthing.service.statusthing import StatusThing
+from statusthing.service.statusthing import StatusThing, utc_now, uuid7
 
-__all__ = ["OPERATIONS", "Operation", "StatusThing"]
+__all__ = ["OPERATIONS", "Operation", "StatusThing", "utc_now", "uuid7"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
 
 from statusthing.errors import InvalidArgument, TooManyResults
-from statusthing.model import Record
+from statusthing.model import Record, instant, microseconds
 from statusthing.service import checks
 from statusthing.store import Query, Transaction
 
@@ -22,9 +22,7 @@ MAX_WHOLE = 10_000
 
 R = TypeVar("R", bound=Record)
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FOREIGN = "is not one that a list returned"
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -48,8 +46,8 @@ def _key(token: str) -> tuple[datetime, str] | None:
         return None
     try:
         data = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
-        micros, last = msgspec.json.decode(data, type=tuple[int, str])
-        created = _EPOCH + micros * _MICROSECOND
+        after, last = msgspec.json.decode(data, type=tuple[int, str])
+        created = instant(after)
     except (ValueError, OverflowError) as error:
         raise InvalidArgument("page_token", _FOREIGN) from error
     if not checks.can_exist(last):
@@ -78,6 +76,6 @@ def page(
     if not wanted.size:
         raise TooManyResults(MAX_WHOLE)
     last = found[limit - 1]
-    micros = (last.created - _EPOCH) // _MICROSECOND
-    token = base64.b64encode(msgspec.json.encode((micros, last.id)), altchars=b"-_")
+    key = (microseconds(last.created), last.id)
+    token = base64.b64encode(msgspec.json.encode(key), altchars=b"-_")
     return found[:limit], token.decode("ascii")

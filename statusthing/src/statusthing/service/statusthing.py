@@ -19,11 +19,13 @@ from statusthing.service.unit import Unit
 from statusthing.store import Store, Transaction
 
 
-def _utc_now() -> datetime:
+def utc_now() -> datetime:
+    """Return the present."""
     return datetime.now(UTC)
 
 
-def _uuid7() -> str:
+def uuid7() -> str:
+    """Return a fresh UUID of version 7 (RFC 9562), which begins with the time."""
     return str(uuid_utils.uuid7())
 
 
@@ -37,15 +39,15 @@ class StatusThing:
     Args:
         store: where everything is kept.
         clock: returns the present, aware and in UTC.
-        ids: returns an id that no record has; by default a UUID of version 7 (RFC 9562).
+        ids: returns an id that no record has; by default a UUID of version 7.
     """
 
     def __init__(
         self,
         store: Store,
         *,
-        clock: Callable[[], datetime] = _utc_now,
-        ids: Callable[[], str] = _uuid7,
+        clock: Callable[[], datetime] = utc_now,
+        ids: Callable[[], str] = uuid7,
     ) -> None:
         self.store = store
         self.items = Items(self.run)

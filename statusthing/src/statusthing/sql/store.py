@@ -62,7 +62,7 @@ class Watch(Protocol):
         """Stop, and let go of everything."""
 
 
-class _Open(msgspec.Struct, frozen=True):
+class Opened(msgspec.Struct, frozen=True):
     """What a store holds while it is open."""
 
     schema: SchemaState
@@ -83,13 +83,14 @@ class SqlStore(ABC):
         self.url = url
         self._alone = _Alone()
         self._life = threading.Lock()
-        self._open: _Open | None = None
-        self._pid = os.getpid()
+        self._open: Opened | None = None
+        self._pid = 0  # of the process that opened it
 
     # What a database has to say for itself.
 
+    @staticmethod
     @abstractmethod
-    def member(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    def member(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         """Make the condition that a column's value is in the set bound to `name`, of any size."""
 
     @abstractmethod
@@ -169,7 +170,7 @@ class SqlStore(ABC):
         with opened.watch:
             return await opened.wakeup.wait(after)
 
-    def _opened(self) -> _Open:
+    def _opened(self) -> Opened:
         opened = self._open  # which another thread may take away meanwhile
         if opened is None:
             raise StoreClosed("the store is not open")
@@ -178,20 +179,21 @@ class SqlStore(ABC):
 
     def _check_process(self) -> None:
         if os.getpid() != self._pid:
-            raise StoreClosed("this store was made before a fork: make one after it")
+            raise StoreClosed("this store was opened before a fork: open one after it")
 
     def _open_now(self) -> None:
-        self._check_process()
         with self._life:
             if self._open is not None:
+                self._check_process()
                 return
+            self._pid = os.getpid()
             try:
                 self._open = self._begin()
             except DBAPIError as error:
                 raise StoreUnavailable(CANNOT_SERVE) from error.orig
             atexit.register(self._close_now)
 
-    def _begin(self) -> _Open:
+    def _begin(self) -> Opened:
         version = self.find_version()
         schema.check(version)
         created = version is None and self.upgrade()
@@ -200,10 +202,9 @@ class SqlStore(ABC):
         writer.start()
         state = SchemaState(version=schema.NEWEST, created=created)
         readers = Readers(self, self._alone)
-        return _Open(state, wakeup, self.watch(wakeup.announce), readers, writer)
+        return Opened(state, wakeup, self.watch(wakeup.announce), readers, writer)
 
     def _migrate_now(self) -> None:
-        self._check_process()
         try:
             version = self.find_version()
             schema.check_not_newer(version)

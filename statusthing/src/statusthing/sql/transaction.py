@@ -55,7 +55,8 @@ class Head(msgspec.Struct, frozen=True):
 class Database(Protocol):
     """Where databases differ, as far as a transaction meets it."""
 
-    def member(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    @staticmethod
+    def member(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         """See `statements.Member`."""
 
     def refused(self, error: DBAPIError) -> bool:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from sqlalchemy import BigInteger, Dialect, String, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+from statusthing.model import instant, microseconds
 
 
 def text() -> TypeEngine[str]:
@@ -50,11 +49,11 @@ class Instant(TypeDecorator[datetime]):
 
 
 def _to_microseconds(value: datetime | None) -> int | None:
-    return None if value is None else (value - EPOCH) // _MICROSECOND
+    return None if value is None else microseconds(value)
 
 
 def _to_instant(value: int | None) -> datetime | None:
-    return None if value is None else EPOCH + timedelta(0, 0, value)
+    return None if value is None else instant(value)
 
 
 class Choice(TypeDecorator[enum.Enum]):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from statusthing.errors import StoreError
+from statusthing.errors import StoreError, UserMistake
 from statusthing.service import StatusThing
+
+_log = logging.getLogger("statusthing.web")
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -56,7 +59,8 @@ def routes(st: StatusThing, ready: Callable[[], Awaitable[None]]) -> list[Route]
         try:
             await ready()
             await st.store.read(lambda tx: tx.revision)
-        except StoreError:
+        except (StoreError, UserMistake) as error:
+            _log.error("not ready: %s", error, exc_info=error)
             answer = {"status": "unavailable", "reason": "the store does not answer"}
             return JSONResponse(answer, status_code=503, headers=_PROBE_HEADERS)
         return JSONResponse({"status": "ok"}, headers=_PROBE_HEADERS)
