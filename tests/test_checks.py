@@ -213,7 +213,7 @@ def test_other_ids_can_not_exist(value: str) -> None:
     """An id of another form is refused where one is chosen, and matches nothing in a filter."""
     assert refuses(checks.chosen_id, value)
     assert not checks.can_exist(value)
-    assert checks.possible_ids([value, "good"]) == {"good"}
+    assert checks.possible_ids("status_ids", [value, "good"]) == {"good"}
 
 
 def test_an_id_has_to_be_given() -> None:

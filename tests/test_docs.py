@@ -28,7 +28,7 @@ import pytest
 from packaging.requirements import Requirement
 from starlette.types import ASGIApp
 
-from statusthing import cli, server
+from statusthing import cli, http2, server
 from statusthing.registry import installed
 from statusthing.rpc.application import MAX_MESSAGE
 from statusthing.rpc.errors import CODES
@@ -422,10 +422,11 @@ SERVING_LIMITS = {
     "request line and headers": server.HEADER_BYTES,
     "idle connection, or one that does not finish its headers": server.IDLE_SECONDS,
     "calls in flight on one HTTP/2 connection": server.CALLS_AT_ONCE,
-    "cancelled calls on one HTTP/2 connection": server.CANCELLED_CALLS,
-    "time in which cancelled calls are counted": server.CANCELLED_SECONDS,
+    "cancelled calls on one HTTP/2 connection": http2.CANCELLED_CALLS,
+    "time in which cancelled calls are counted": http2.CANCELLED_SECONDS,
     "body that nobody reads, over HTTP/1.1": server.UNREAD_BYTES,
     "time in which such a body is dropped": server.UNREAD_SECONDS,
+    "open connections": server.CONNECTIONS,
     "connections that wait to be accepted": server.BACKLOG,
     "calls in flight once told to stop": server.GRACE_SECONDS,
     "answers to the calls that are cut off then": server.CUT_SECONDS,

@@ -52,7 +52,8 @@ ALLOWED: dict[str, Imports] = {
     "statusthing.web": ({"errors", "service"}, {"starlette"}),
     # Composition
     "statusthing.app": ({"identity", "rpc", "service", "store", "web"}, {"starlette"}),
-    "statusthing.server": ({"errors"}, {"hypercorn", "h2"}),
+    "statusthing.http2": (set(), {"hypercorn", "h2"}),
+    "statusthing.server": ({"errors", "http2"}, {"hypercorn"}),
     "statusthing.logs": (set(), {"structlog"}),
     "statusthing.cli": (
         {"", "app", "errors", "identity", "logs", "registry", "server", "store"},

@@ -29,6 +29,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from h2.errors import ErrorCodes
 from starlette.applications import Starlette
 
+from statusthing import http2 as http2_connection
 from statusthing import server
 from statusthing.errors import StatusThingError, UserMistake
 
@@ -150,9 +151,13 @@ def main(change: str) -> None:
     app: Any = ConnectEcho() if change == "connect" else Application()
     addr = "[::1]:0" if change == "ipv6" else "127.0.0.1:0"
     if change == "late data fault":
-        server.Http2Protocol.drops_late_data = False
+        http2_connection.Http2Protocol.drops_late_data = False
     elif change == "short grace":
         server.GRACE_SECONDS = 0.1
+    elif change == "long grace":
+        server.GRACE_SECONDS = 60.0
+    elif change == "few connections":
+        server.CONNECTIONS = 5
     elif change == "short patience":
         server.UNREAD_SECONDS = 0.1
     logging.basicConfig(format="%(name)s: %(message)s")
@@ -377,7 +382,7 @@ def test_a_client_that_only_cancels_is_cut_off(
 ) -> None:
     """One cancelled call more than the limit closes the connection."""
     client = http2(start())
-    for _ in range(server.CANCELLED_CALLS + 1):
+    for _ in range(http2_connection.CANCELLED_CALLS + 1):
         client.connection.reset_stream(client.open("/wait"), ErrorCodes.CANCEL)
     client.flush()
 
@@ -392,7 +397,7 @@ def test_a_client_may_cancel_up_to_the_limit(
 ) -> None:
     """As many cancelled calls as are allowed leave the connection as it was."""
     client = http2(start())
-    for _ in range(server.CANCELLED_CALLS):
+    for _ in range(http2_connection.CANCELLED_CALLS):
         client.connection.reset_stream(client.open("/wait"), ErrorCodes.CANCEL)
     last = client.open("/echo", end=True)
     client.flush()
@@ -605,6 +610,60 @@ def until_refused(port: int) -> None:
         except ConnectionResetError:
             continue  # it was waiting to be accepted when the server stopped listening
     pytest.fail("the server goes on listening")
+
+
+def test_a_connection_without_a_call_does_not_hold_up_the_end(
+    start: Callable[..., Running], http2: Callable[[Running], Http2]
+) -> None:
+    """A client that has connected for later is told goodbye at once, however long the grace."""
+    running = start("long grace")
+    client = http2(running)
+    next(event for event in client.events() if isinstance(event, h2.events.SettingsAcknowledged))
+    running.process.terminate()
+    [goodbye] = [
+        event for event in client.events() if isinstance(event, h2.events.ConnectionTerminated)
+    ]
+    code, _, errors = running.end()
+
+    assert goodbye.error_code == ErrorCodes.NO_ERROR
+    assert (code, errors) == (0, "")
+
+
+def test_further_connections_are_closed_at_once(start: Callable[..., Running]) -> None:
+    """Those that are open are served, and so is the next client once there is room again."""
+    running = start("few connections")
+
+    def connect() -> socket.socket:
+        return socket.create_connection(("127.0.0.1", running.port), SECONDS)
+
+    def status() -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, SECONDS)
+        with closing(connection):
+            connection.request("POST", "/echo", b"{}")
+            return connection.getresponse().status
+
+    def is_refused() -> bool:
+        with suppress(ConnectionError, http.client.HTTPException):
+            status()
+            return False
+        return True
+
+    opened = [connect() for _ in range(5)]
+    until(is_refused)
+    for connection in opened:
+        connection.close()
+    until(lambda: not is_refused())
+    _, _, errors = running.stop()
+
+    assert errors.count("\n") == 1
+    assert "5 connections are open" in errors
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end
 
 
 def test_calls_that_do_not_end_are_cut_off(start: Callable[..., Running]) -> None:

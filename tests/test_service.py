@@ -804,16 +804,72 @@ def test_any_token_is_a_position_or_refused(garbage: str) -> None:
     asyncio.run(ask())
 
 
-def test_a_token_of_another_list_is_a_position_only(run: Run, service: StatusThing) -> None:
-    """A token says where to go on, not in what: it shows nothing that the list does not."""
+def test_a_token_of_another_list_is_refused(run: Run, service: StatusThing) -> None:
+    """A client that mixes up its lists must not take the answer for the end of one."""
     mine = run(service.items.add(name="mine", initial_note_text="mine 1"))
     yours = run(service.items.add(name="yours", initial_note_text="yours 1"))
     run(service.notes.add(mine.id, "mine 2"))
     run(service.notes.add(yours.id, "yours 2"))
     page = run(service.notes.list(yours.id, page_size=1))
-    foreign = run(service.notes.list(mine.id, page_token=page.next_page_token))
+    for foreign in (
+        service.notes.list(mine.id, page_token=page.next_page_token),
+        service.items.list(page_token=page.next_page_token),
+    ):
+        with pytest.raises(InvalidArgument) as refusal:
+            run(foreign)
 
-    assert [note.text for note in foreign] == ["mine 2"]
+        assert refusal.value.field == "page_token"
+
+
+def test_a_token_goes_with_its_filters(run: Run, service: StatusThing) -> None:
+    """In whatever order they are given, and however large the next page is."""
+    for number, kind in enumerate((1, 2, 1)):
+        run(service.statuses.add(name=str(number), kind=kind))
+    first = run(service.statuses.list(kinds=[1, 2], page_size=1))
+    rest = run(service.statuses.list(kinds=(2, 1), page_token=first.next_page_token))
+    whole = run(service.statuses.list(kinds=(1, 2)))
+    with pytest.raises(InvalidArgument):
+        run(service.statuses.list(kinds=(1, 3), page_token=first.next_page_token))
+
+    assert [*first, *rest] == list(whole)
+
+
+@pytest.mark.parametrize(
+    ("field", "call"),
+    [
+        ("name", lambda st: st.items.add(name=None)),
+        ("name", lambda st: st.statuses.add(name=b"x", kind=1)),
+        ("position", lambda st: st.items.add(name="a", position=True)),
+        ("position", lambda st: st.items.add(name="a", position="1")),
+        ("page_size", lambda st: st.items.list(page_size=1.5)),
+        ("status_ids", lambda st: st.items.list(status_ids="abc")),
+        ("update_mask", lambda st: st.items.update("a", update_mask="description")),
+    ],
+)
+def test_wrong_types_are_named(
+    run: Run, service: StatusThing, field: str, call: Callable[[StatusThing], Any]
+) -> None:
+    """A program's slip is one clear sentence, not a traceback from the depths."""
+    with pytest.raises(InvalidArgument) as refusal:
+        run(call(service))
+
+    assert refusal.value.field == field
+
+
+def test_an_error_knows_its_revision(run: Run, service: StatusThing) -> None:
+    """What was found out from the store was so at some revision; a bad value is bad at all."""
+    run(service.items.add(name="api"))
+    found = []
+    for call in (
+        service.items.get("none"),
+        service.items.add(name="api"),
+        service.items.add(name=""),
+    ):
+        with pytest.raises(RequestError) as refusal:
+            run(call)
+        found.append(refusal.value.revision)
+
+    assert found == [1, 1, None]
 
 
 @given(

@@ -168,7 +168,7 @@ class Model:
         """Show an item's notes."""
         return [self.note(row) for row in self.rows["Note"].values() if row["item_id"] == item_id]
 
-    def statuses(self, kinds: tuple[m.Kind, ...] = ()) -> list[StatusView]:
+    def statuses(self, kinds: Sequence[m.Kind] = ()) -> list[StatusView]:
         """Show the statuses of some kinds, or all."""
         wanted = {kind_of(kind) for kind in kinds}
         rows = self.rows["Status"].values()

@@ -21,7 +21,13 @@ class StatusThingError(Exception):
 
 
 class RequestError(StatusThingError):
-    """A request that cannot be carried out as it stands."""
+    """A request that cannot be carried out as it stands.
+
+    Attributes:
+        revision: the head revision that this was found at, where the store was asked.
+    """
+
+    revision: int | None = None
 
 
 class InvalidArgument(RequestError):

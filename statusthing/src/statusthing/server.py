@@ -13,38 +13,29 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import importlib.metadata
 import logging
 import os
 import re
 import signal
 import socket
-from collections import deque
-from contextlib import asynccontextmanager, contextmanager, suppress
-from functools import cached_property
+import sys
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
-from weakref import WeakSet
 
 import hypercorn.protocol
-from h2.errors import ErrorCodes
-from h2.events import DataReceived, RequestReceived, StreamReset
-from h2.exceptions import ProtocolError
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
-from hypercorn.events import Closed
-from hypercorn.protocol.events import Trailers
-from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
 
 from statusthing.errors import StatusThingError, UserMistake
+from statusthing.http2 import Http2Protocol
+
+if sys.platform != "win32":
+    import resource
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-
-    from h2.events import Event as H2Event
-    from hypercorn.events import Event as ConnectionEvent
-    from hypercorn.protocol.events import Event as StreamEvent
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     App = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -67,8 +58,18 @@ HEADER_BYTES = 16 * 1024
 CALLS_AT_ONCE = 100
 """How many calls may be in flight on one HTTP/2 connection; clients queue the others."""
 
-BACKLOG = 512
+BACKLOG = 128
 """How many connections the kernel holds until they are accepted."""
+
+CONNECTIONS = 4096
+"""How many connections may be open; a further one is closed at once.
+
+Fewer where the process may not open so many files: asyncio, told by the kernel that there are no
+more, tries again without a pause and logs each time.
+"""
+
+SPARE_FILES = 64
+"""How many files are left to everything that is not a connection."""
 
 UNREAD_BYTES = 32 * 1024 * 1024
 """How much of a body that nobody reads is taken in, so that the client gets to read the answer."""
@@ -76,13 +77,6 @@ UNREAD_BYTES = 32 * 1024 * 1024
 UNREAD_SECONDS = 2.0
 """For how long that is done."""
 
-CANCELLED_CALLS = 200
-"""More cancelled calls than this on one HTTP/2 connection within `CANCELLED_SECONDS` close it."""
-
-CANCELLED_SECONDS = 10.0
-
-# Hypercorn versions known to end a connection on DATA for a call that has been answered.
-LATE_DATA_FAULT = frozenset({"0.18.0"})
 
 _logger = logging.getLogger(__name__)
 
@@ -189,7 +183,7 @@ def configuration() -> Config:
     config.read_timeout = None
     # After this many requests Hypercorn closes an HTTP/2 connection under the calls in flight.
     # It is meant against rapid resets, https://github.com/pgjones/hypercorn/issues/146, for which
-    # `Http2Protocol.handle_reset` stands in.
+    # `statusthing.http2.Http2Protocol.handle_reset` stands in.
     config.keep_alive_max_requests = 2**31
     # With a bound, a call whose application does not read its body stops the reading of the whole
     # connection: `put` waits in the task that reads for all streams. 0 is no bound; applications
@@ -214,24 +208,27 @@ async def _serve(
     loop = asyncio.get_running_loop()
     config = configuration()
     context = WorkerContext(max_requests=None)
-    connections: set[asyncio.Task[Any]] = set()
+    connections: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
+    most = min(CONNECTIONS, max(_files() - SPARE_FILES - BACKLOG, SPARE_FILES))
     calls: set[asyncio.Task[Any]] = set()
-
-    async def call(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["http_version"].startswith("1"):
-            request = _Http1Request(receive, send)
-            receive, send = request.receive, request.send
-        with _listed(calls):
-            await app(scope, receive, send)
+    asgi = ASGIWrapper(_counted(app, calls))
 
     async with _lifespan(app) as state:
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with _listed(connections):
-                try:
-                    await TCPServer(ASGIWrapper(call), loop, config, context, state, reader, writer)
-                except Exception:
-                    _logger.exception("a connection failed")
+            if len(connections) >= most:
+                writer.transport.abort()
+                return
+            task = _current_task()
+            connections[task] = writer
+            if len(connections) == most:
+                _logger.warning("%d connections are open: further ones are closed at once", most)
+            try:
+                await _Connection(asgi, loop, config, context, state, reader, writer)
+            except Exception:
+                _logger.exception("a connection failed")
+            finally:
+                del connections[task]
 
         server = await asyncio.start_server(connected, sock=listener, backlog=BACKLOG)
         host, port = listener.getsockname()[:2]
@@ -252,6 +249,38 @@ async def _serve(
         for task in calls:
             task.cancel()
         await _ended(connections, CUT_SECONDS)
+        for writer in connections.values():
+            writer.transport.abort()
+        await _ended(connections, CUT_SECONDS)
+
+
+def _counted(app: App, calls: set[asyncio.Task[Any]]) -> Any:
+    """Wrap an application so that `calls` has the tasks of the requests that are in flight."""
+
+    async def call(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["http_version"].startswith("1"):
+            request = _Http1Request(receive, send)
+            receive, send = request.receive, request.send
+        task = _current_task()
+        calls.add(task)
+        try:
+            await app(scope, receive, send)
+        finally:
+            calls.discard(task)
+
+    return call
+
+
+class _Connection(TCPServer):
+    """Hypercorn's connection, which ends when its client has left.
+
+    Hypercorn waits for the idle timer even then, and keeps the socket open meanwhile.
+    https://github.com/pgjones/hypercorn/blob/0.18.0/src/hypercorn/asyncio/tcp_server.py
+    """
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()
 
 
 class _Http1Request:
@@ -291,18 +320,22 @@ class _Http1Request:
                     size += len((await self.receive()).get("body", b""))
 
 
-@contextmanager
-def _listed(tasks: set[asyncio.Task[Any]]) -> Iterator[None]:
-    """Keep the current task in `tasks` for a while."""
-    task = cast("asyncio.Task[Any]", asyncio.current_task())
-    tasks.add(task)
-    try:
-        yield
-    finally:
-        tasks.discard(task)
+def _current_task() -> asyncio.Task[Any]:
+    return cast("asyncio.Task[Any]", asyncio.current_task())
 
 
-async def _ended(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
+def _files() -> int:
+    """Let the process open as many files as it may, and return that number."""
+    if sys.platform == "win32":
+        return sys.maxsize
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS has a lower limit that it does not tell
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
+async def _ended(tasks: Iterable[asyncio.Task[Any]], seconds: float) -> None:
     """Wait until all `tasks` have ended, but no longer than `seconds`."""
     if tasks:
         await asyncio.wait(tasks, timeout=seconds)
@@ -341,103 +374,3 @@ async def _lifespan(app: App) -> AsyncIterator[dict[str, Any]]:
         if not task.done():
             await ask("shutdown")
         await task
-
-
-class Http2Protocol(H2Protocol):
-    """Hypercorn's HTTP/2 connection, with what long-lived gRPC connections need."""
-
-    drops_late_data = importlib.metadata.version("hypercorn") in LATE_DATA_FAULT
-
-    @cached_property
-    def cancelled(self) -> deque[float]:
-        """When calls were cancelled, in seconds of the loop's clock, oldest first."""
-        return deque()
-
-    @cached_property
-    def ended(self) -> WeakSet[StreamBuffer]:
-        """The buffers of the streams that trailers have ended."""
-        return WeakSet()
-
-    async def handle(self, event: ConnectionEvent) -> None:
-        """Take data from the client, or the news that the connection is closing."""
-        if isinstance(event, Closed) and not self.closed:
-            await self.say_goodbye(ErrorCodes.NO_ERROR)
-        await super().handle(event)
-        if self.closed:
-            # An application that is answering would wait for ever for the sending task, which has
-            # ended, and would keep the connection from being closed.
-            for buffer in tuple(self.stream_buffers.values()):
-                await buffer.close()
-
-    async def say_goodbye(self, reason: ErrorCodes) -> None:
-        """Send GOAWAY, from which a client sees which of its calls nobody looked at."""
-        self.closed = True
-        with suppress(ProtocolError):
-            self.connection.close_connection(reason)
-        await self._flush()
-
-    async def _handle_events(self, events: list[H2Event]) -> None:
-        for event in events:
-            if self.closed:
-                return
-            if isinstance(event, RequestReceived) and self.context.terminated.is_set():
-                # NO_ERROR, which Hypercorn sends here, reads as a broken server; REFUSED_STREAM
-                # says that the call may be repeated elsewhere (RFC 9113, section 8.7).
-                self.connection.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
-            elif (
-                self.drops_late_data
-                and isinstance(event, DataReceived)
-                and event.stream_id not in self.streams
-            ):
-                # The call was answered before its body arrived. Hypercorn looks its stream up all
-                # the same, and the KeyError ends every call on the connection.
-                # https://github.com/pgjones/hypercorn/issues/329
-                size = event.flow_controlled_length
-                self.connection.acknowledge_received_data(size, event.stream_id)
-            elif isinstance(event, StreamReset):
-                await self.handle_reset(event)
-            else:
-                await super()._handle_events([event])
-        await self._flush()
-
-    async def handle_reset(self, event: StreamReset) -> None:
-        """End a cancelled call, and close the connection of a client that only cancels.
-
-        https://www.cve.org/CVERecord?id=CVE-2023-44487
-        """
-        if event.stream_id in self.streams:
-            now = self.context.time()
-            self.cancelled.append(now)
-            full = len(self.cancelled) > CANCELLED_CALLS
-            if full and now - self.cancelled.popleft() < CANCELLED_SECONDS:
-                text = "closed the connection of %s: over %d calls cancelled within %d s"
-                _logger.warning(text, self.client, CANCELLED_CALLS, CANCELLED_SECONDS)
-                await self.say_goodbye(ErrorCodes.ENHANCE_YOUR_CALM)
-                await self.send(Closed())
-                return
-        await super()._handle_events([event])
-
-    async def stream_send(self, event: StreamEvent) -> None:
-        """Send a part of an answer, if there still is somebody to send it to."""
-        if self.closed:
-            return  # Hypercorn would wait for the next request of a client that has left
-        await super().stream_send(event)
-        if isinstance(event, Trailers) and event.stream_id in self.stream_buffers:
-            self.ended.add(self.stream_buffers[event.stream_id])
-
-    async def _send_data(self, stream_id: int) -> None:
-        """Send what a stream has to send, and end it unless its trailers have done that.
-
-        Hypercorn ends it twice. h2 takes that for a fault, so it answers what is still coming of
-        the request with RST_STREAM(STREAM_CLOSED), and a gRPC client that reads this together with
-        the trailers reports INTERNAL, whatever the trailers say. Here the rest of the request is
-        read and dropped: RFC 9113, section 8.1, would have it stopped with RST_STREAM(NO_ERROR),
-        but curl 7.88 then throws the answer away.
-        https://github.com/pgjones/hypercorn/blob/0.18.0/src/hypercorn/protocol/h2.py
-        """
-        buffer = self.stream_buffers.get(stream_id)
-        if buffer is not None and buffer in self.ended and buffer.complete:
-            del self.stream_buffers[stream_id]
-            self.priority.remove_stream(stream_id)
-        else:
-            await super()._send_data(stream_id)

@@ -53,6 +53,7 @@ _REPAIRED: Mapping[tuple[int, ...], tuple[int, int, int]] = {
     (3, 44): (3, 44, 6),
     (3, 50): (3, 50, 7),
 }
+_HEADER_BYTES = 100  # https://www.sqlite.org/fileformat2.html#the_database_header
 _MISTAKES = {
     "SQLITE_NOTADB": "is not an SQLite database",
     "SQLITE_CANTOPEN": "cannot be opened: may this user read and write it and its folder?",
@@ -82,8 +83,8 @@ class SqliteStore(SqlStore):
         self._file = Path(os.path.realpath(path))
         self._lock_file = self._file.with_name(f"{self._file.name}-lock")
         self._identity: tuple[int, int] | None = None
-        self._reading = make_engine(self._connect_reader, lambda: "BEGIN")
-        self._writing = make_engine(self._connect_writer, self._begin_writing)
+        self._reading = make_engine(self._connect_reader, lambda: self._checked("BEGIN"))
+        self._writing = make_engine(self._connect_writer, lambda: self._checked("BEGIN IMMEDIATE"))
 
     @staticmethod
     def member(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
@@ -138,12 +139,7 @@ class SqliteStore(SqlStore):
         are none, nobody else is using the database, and it can be read as a file that never
         changes. Should it have changed meanwhile after all, the look is repeated.
         """
-        if not self._file.parent.is_dir():
-            msg = f"the folder {self._file.parent} does not exist: make it first"
-            raise UserMistake(msg)
-        if self._file.is_dir():
-            msg = f"{self._path} is a folder: name a file in it"
-            raise UserMistake(msg)
+        self._check_place()
         while True:
             before = self._stamp()
             if before is None:
@@ -158,6 +154,26 @@ class SqliteStore(SqlStore):
             else:
                 if self._unchanged(before):
                     return version
+
+    def _check_place(self) -> None:
+        """Refuse what SQLite would wait for, overwrite, or leave unusable side files of."""
+        if not self._file.parent.is_dir():
+            msg = f"the folder {self._file.parent} does not exist: make it first"
+            raise UserMistake(msg)
+        if not self._file.exists():
+            return
+        if self._file.is_dir():
+            msg = f"{self._path} is a folder: name a file in it"
+            raise UserMistake(msg)
+        if not self._file.is_file():
+            msg = f"the database {self._path} is not a file"
+            raise UserMistake(msg)
+        if not os.access(self._file, os.R_OK | os.W_OK):
+            msg = f"the database {self._path} {_MISTAKES['SQLITE_READONLY']}"
+            raise UserMistake(msg)
+        if 0 < self._file.stat().st_size < _HEADER_BYTES:
+            msg = f"the database {self._path} {_MISTAKES['SQLITE_NOTADB']}"
+            raise UserMistake(msg)
 
     def upgrade(self) -> bool:
         """Migrate in one transaction, under the lock."""
@@ -208,11 +224,12 @@ class SqliteStore(SqlStore):
             self._identity = self._identify()
         return connection
 
-    def _begin_writing(self) -> str:
-        # What is written to a file that was deleted or replaced is lost when the process ends.
+    def _checked(self, begin: str) -> str:
+        # What is written to a file that was deleted or replaced is lost when the process ends, and
+        # what is read from it is no longer so.
         if self._identify() != self._identity:
             raise StoreUnavailable("the database file was moved or replaced: restart the program")
-        return "BEGIN IMMEDIATE"
+        return begin
 
     def _identify(self) -> tuple[int, int] | None:
         stamp = self._stamp()

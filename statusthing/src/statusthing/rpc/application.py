@@ -25,7 +25,7 @@ from connectrpc.request import RequestContext
 from connectrpc.server import ConnectASGIApplication, Endpoint
 
 from statusthing.access import ANONYMOUS, Principal, Role, require
-from statusthing.errors import InvalidArgument, Unauthenticated
+from statusthing.errors import InvalidArgument, RequestError, Unauthenticated
 from statusthing.identity import Identify, Scope
 from statusthing.rpc.errors import as_json, described, on_the_wire
 from statusthing.rpc.json_codec import JsonCodec
@@ -250,6 +250,8 @@ class _Admission:
         wire = on_the_wire(error)
         _call.get().scope["statusthing.code"] = wire.code.value
         ctx.response_headers["cache-control"] = "no-store"
+        if isinstance(error, RequestError) and error.revision is not None:
+            ctx.response_headers[REVISION_HEADER] = str(error.revision)
         if isinstance(error, Unauthenticated):
             # RFC 9110, section 11.6.1: a 401 names a scheme.
             ctx.response_headers["www-authenticate"] = "Bearer"

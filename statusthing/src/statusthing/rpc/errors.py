@@ -58,10 +58,7 @@ def on_the_wire(error: Exception) -> ConnectError:
         An error with a code, a message that is fit for strangers, and one detail.
     """
     if isinstance(error, ConnectError):
-        cause = error.__cause__
-        if isinstance(cause, errors.RequestError):
-            return on_the_wire(cause)  # a codec raised it; connectrpc wraps what codecs raise
-        return error if error.details else described(error.code, error.message)
+        return _completed(error)
     code = CODES.get(type(error)) if isinstance(error, errors.StatusThingError) else None
     if code is None:
         return _internal(error)
@@ -102,6 +99,17 @@ def _internal(error: Exception) -> ConnectError:
         extra={"correlation_id": correlation_id},
     )
     return described(Code.INTERNAL, f"internal error, correlation id {correlation_id}")
+
+
+def _completed(error: ConnectError) -> ConnectError:
+    """Give an error of connectrpc's a detail; it also wraps what our codecs raise."""
+    if error.details:
+        return error
+    if isinstance(error.__cause__, errors.RequestError):
+        return on_the_wire(error.__cause__)
+    if error.code is Code.INVALID_ARGUMENT:
+        return on_the_wire(errors.InvalidArgument("", error.message))
+    return described(error.code, error.message)
 
 
 def described(code: Code, message: str) -> ConnectError:

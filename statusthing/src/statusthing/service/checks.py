@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from statusthing.errors import InvalidArgument
@@ -106,8 +106,9 @@ def can_exist(id: str) -> bool:
     return _ID.fullmatch(id) is not None
 
 
-def possible_ids(ids: Iterable[str]) -> frozenset[str]:
+def possible_ids(field: str, ids: Sequence[str]) -> frozenset[str]:
     """Return the ids of a filter that records can have; the others match nothing."""
+    _several(field, ids)
     return frozenset(filter(can_exist, ids))
 
 
@@ -129,14 +130,15 @@ def uint32(field: str, value: int) -> int:
 
 
 def _whole(field: str, value: int, within: range) -> int:
-    if value not in within:
+    if type(value) is not int or value not in within:
         problem = f"must be a whole number from {within.start} to {within.stop - 1}"
         raise InvalidArgument(field, problem)
     return value
 
 
-def mask(paths: Iterable[str], allowed: Iterable[str]) -> frozenset[str]:
+def mask(paths: Sequence[str], allowed: Iterable[str]) -> frozenset[str]:
     """Require every path of an update mask to be one that can be set."""
+    _several("update_mask", paths)
     settable = tuple(allowed)
     for path in paths:
         if path not in settable:
@@ -144,6 +146,11 @@ def mask(paths: Iterable[str], allowed: Iterable[str]) -> frozenset[str]:
                 "update_mask", f"has the unknown path {path!r}; it takes {', '.join(settable)}"
             )
     return frozenset(paths)
+
+
+def _several(field: str, values: Sequence[str]) -> None:
+    if isinstance(values, str):  # a sequence too, of its characters
+        raise InvalidArgument(field, "must be a sequence of strings")
 
 
 def _present(field: str, value: str) -> str:
@@ -158,6 +165,8 @@ _PROBLEMS: Mapping[str, str] = MappingProxyType(
 
 
 def _text(field: str, value: str, longest: int, *, allowed: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidArgument(field, "must be a string")
     if len(value) > longest:
         raise InvalidArgument(field, f"has {len(value)} characters; {longest} are allowed")
     if not value.isprintable():  # only then can one of the refused categories be in it

@@ -55,11 +55,13 @@ def get_item(request: GetItemRequest) -> Callable[[Transaction], GetItemResponse
 def list_items(request: ListItemsRequest) -> Callable[[Transaction], ListItemsResponse]:
     """Return the items that satisfy every filter, in the order they were added."""
     kinds = checks.kinds("kinds", request.kinds)
-    page = pages.asked(request)
-    wanted = {"status_id": checks.possible_ids(request.status_ids)} if request.status_ids else {}
+    status_ids = checks.possible_ids("status_ids", request.status_ids)
+    page = pages.asked(request, sorted(kind.value for kind in kinds), sorted(request.status_ids))
 
     def work(tx: Transaction) -> ListItemsResponse:
-        where: dict[str, frozenset[str]] = dict(wanted)
+        where: dict[str, frozenset[str]] = {}
+        if request.status_ids:
+            where["status_id"] = status_ids
         if kinds:
             statuses = _statuses(tx, {"kind": kinds})
             known = frozenset(statuses)

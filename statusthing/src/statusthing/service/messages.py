@@ -7,7 +7,7 @@ message.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -45,8 +45,8 @@ class GetItemRequest(Request, frozen=True, kw_only=True):
 class ListItemsRequest(Request, frozen=True, kw_only=True):
     """Ask for items, narrowed by statuses and kinds; `extended` brings their notes."""
 
-    status_ids: tuple[str, ...] = ()
-    kinds: tuple[Kind, ...] = ()
+    status_ids: Sequence[str] = ()
+    kinds: Sequence[Kind] = ()
     page_size: int = 0
     page_token: str = ""
     extended: bool = False
@@ -72,7 +72,7 @@ class UpdateItemRequest(Request, frozen=True, kw_only=True):
     description: str = ""
     status_id: str = ""
     position: int = 0
-    update_mask: tuple[str, ...] = ()
+    update_mask: Sequence[str] = ()
     expected_version: int = 0
 
 
@@ -92,7 +92,7 @@ class GetStatusRequest(Request, frozen=True, kw_only=True):
 class ListStatusRequest(Request, frozen=True, kw_only=True):
     """Ask for statuses, narrowed by kinds."""
 
-    kinds: tuple[Kind, ...] = ()
+    kinds: Sequence[Kind] = ()
     page_size: int = 0
     page_token: str = ""
 
@@ -115,7 +115,7 @@ class UpdateStatusRequest(Request, frozen=True, kw_only=True):
     description: str = ""
     color: str = ""
     kind: Kind = 0
-    update_mask: tuple[str, ...] = ()
+    update_mask: Sequence[str] = ()
     expected_version: int = 0
 
 
@@ -153,7 +153,7 @@ class UpdateNoteRequest(Request, frozen=True, kw_only=True):
 
     note_id: str = ""
     note_text: str = ""
-    update_mask: tuple[str, ...] = ()
+    update_mask: Sequence[str] = ()
     expected_version: int = 0
 
 

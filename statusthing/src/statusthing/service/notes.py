@@ -37,7 +37,7 @@ def get_note(request: GetNoteRequest) -> Callable[[Transaction], GetNoteResponse
 def list_notes(request: ListNotesRequest) -> Callable[[Transaction], ListNotesResponse]:
     """Return an item's notes, oldest first."""
     id = checks.given_id("item_id", request.item_id)
-    page = pages.asked(request)
+    page = pages.asked(request, id)
 
     def work(tx: Transaction) -> ListNotesResponse:
         item = existing(tx, Item, id)

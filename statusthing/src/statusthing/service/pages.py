@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
@@ -22,35 +23,49 @@ MAX_WHOLE = 10_000
 
 R = TypeVar("R", bound=Record)
 
-_FOREIGN = "is not one that a list returned"
+_FOREIGN = "is not one that this list returned"
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """Which page is asked for: how many records, 0 for all, behind which key."""
+    """Which page is asked for.
+
+    Attributes:
+        size: how many records; 0 for all.
+        after: the key to continue behind; None for the beginning.
+        list: a digest of what is listed, so that the tokens of another list can be told.
+    """
 
     size: int
     after: tuple[datetime, str] | None
+    list: str
 
 
-def asked(request: Any) -> Asked:
+def asked(request: Any, *narrowed_by: object) -> Asked:
     """Read the page size and the page token of a list request.
 
+    Args:
+        request: the request.
+        narrowed_by: the values that decide what is listed.
+
     Raises:
-        InvalidArgument: the size has no 32 bits, or no answer of ours held such a token.
+        InvalidArgument: the size has no 32 bits, or no answer to this list held such a token.
     """
-    return Asked(checks.uint32("page_size", request.page_size), _key(request.page_token))
+    listed = repr((type(request).__name__, narrowed_by)).encode("utf-8", "backslashreplace")
+    digest = hashlib.blake2b(listed, digest_size=6).hexdigest()
+    size = checks.uint32("page_size", request.page_size)
+    return Asked(size, _key(request.page_token, digest), digest)
 
 
-def _key(token: str) -> tuple[datetime, str] | None:
+def _key(token: str, digest: str) -> tuple[datetime, str] | None:
     if not token:
         return None
     try:
         data = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
-        after, last = msgspec.json.decode(data, type=tuple[int, str])
+        after, last, of = msgspec.json.decode(data, type=tuple[int, str, str])
         created = instant(after)
     except (ValueError, OverflowError) as error:
         raise InvalidArgument("page_token", _FOREIGN) from error
-    if not checks.can_exist(last):
+    if of != digest or not checks.can_exist(last):
         raise InvalidArgument("page_token", _FOREIGN)
     return created, last
 
@@ -76,6 +91,6 @@ def page(
     if not wanted.size:
         raise TooManyResults(MAX_WHOLE)
     last = found[limit - 1]
-    key = (microseconds(last.created), last.id)
+    key = (microseconds(last.created), last.id, wanted.list)
     token = base64.b64encode(msgspec.json.encode(key), altchars=b"-_")
     return found[:limit], token.decode("ascii")

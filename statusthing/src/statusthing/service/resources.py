@@ -6,6 +6,7 @@ means there. `principal` says whom an operation runs for, by default the program
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from statusthing.access import TRUSTED, Principal
@@ -39,8 +40,8 @@ class Items:
     async def list(
         self,
         *,
-        status_ids: tuple[str, ...] = (),
-        kinds: tuple[m.Kind, ...] = (),
+        status_ids: Sequence[str] = (),
+        kinds: Sequence[m.Kind] = (),
         extended: bool = False,
         page_size: int = 0,
         page_token: str = "",
@@ -62,8 +63,8 @@ class Items:
         """
         answer = await self._run(
             m.ListItemsRequest(
-                status_ids=tuple(status_ids),
-                kinds=tuple(kinds),
+                status_ids=status_ids,
+                kinds=kinds,
                 extended=extended,
                 page_size=page_size,
                 page_token=page_token,
@@ -125,7 +126,7 @@ class Items:
         description: str = "",
         status_id: str = "",
         position: int = 0,
-        update_mask: tuple[str, ...] = (),
+        update_mask: Sequence[str] = (),
         expected_version: int = 0,
         principal: Principal = TRUSTED,
     ) -> None:
@@ -154,7 +155,7 @@ class Items:
                 description=description,
                 status_id=status_id,
                 position=position,
-                update_mask=tuple(update_mask),
+                update_mask=update_mask,
                 expected_version=expected_version,
             ),
             principal=principal,
@@ -194,7 +195,7 @@ class Statuses:
     async def list(
         self,
         *,
-        kinds: tuple[m.Kind, ...] = (),
+        kinds: Sequence[m.Kind] = (),
         page_size: int = 0,
         page_token: str = "",
         principal: Principal = TRUSTED,
@@ -204,7 +205,7 @@ class Statuses:
         Pages, arguments and errors are those of `Items.list`.
         """
         answer = await self._run(
-            m.ListStatusRequest(kinds=tuple(kinds), page_size=page_size, page_token=page_token),
+            m.ListStatusRequest(kinds=kinds, page_size=page_size, page_token=page_token),
             principal=principal,
         )
         response: m.ListStatusResponse = answer.response
@@ -251,7 +252,7 @@ class Statuses:
         description: str = "",
         color: str = "",
         kind: m.Kind = 0,
-        update_mask: tuple[str, ...] = (),
+        update_mask: Sequence[str] = (),
         expected_version: int = 0,
         principal: Principal = TRUSTED,
     ) -> None:
@@ -270,7 +271,7 @@ class Statuses:
                 description=description,
                 color=color,
                 kind=kind,
-                update_mask=tuple(update_mask),
+                update_mask=update_mask,
                 expected_version=expected_version,
             ),
             principal=principal,

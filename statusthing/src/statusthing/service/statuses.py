@@ -68,7 +68,7 @@ def get_status(request: GetStatusRequest) -> Callable[[Transaction], GetStatusRe
 def list_statuses(request: ListStatusRequest) -> Callable[[Transaction], ListStatusResponse]:
     """Return the statuses of the kinds asked for, in the order they were added."""
     kinds = checks.kinds("kinds", request.kinds)
-    page = pages.asked(request)
+    page = pages.asked(request, sorted(kind.value for kind in kinds))
     where = {"kind": kinds} if kinds else {}
 
     def work(tx: Transaction) -> ListStatusResponse:

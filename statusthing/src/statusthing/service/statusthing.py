@@ -9,6 +9,7 @@ from typing import Self
 import uuid_utils
 
 from statusthing.access import TRUSTED, Principal, require
+from statusthing.errors import RequestError
 from statusthing.model import View
 from statusthing.service.kept import once
 from statusthing.service.messages import Answer, Request
@@ -81,7 +82,7 @@ class StatusThing:
         require(principal, operation.name)
         work = operation.prepare(request)
         if not operation.writes:
-            return await self.store.read(lambda tx: Answer(work(tx), tx.revision))
+            return await self.store.read(_read(work))
         return await self._write(
             once(request, operation.response, principal, work), principal, operation.ids
         )
@@ -99,7 +100,21 @@ class StatusThing:
 
         def logged(tx: Transaction) -> Answer:
             unit = Unit(tx, principal, fresh)
-            response = work(unit)
-            return Answer(response, unit.revision)
+            try:
+                return Answer(work(unit), unit.revision)
+            except RequestError as error:
+                error.revision = tx.revision - 1
+                raise
 
         return await self.store.write(logged, now=self._clock())
+
+
+def _read(work: Callable[[Transaction], View]) -> Callable[[Transaction], Answer]:
+    def answer(tx: Transaction) -> Answer:
+        try:
+            return Answer(work(tx), tx.revision)
+        except RequestError as error:
+            error.revision = tx.revision
+            raise
+
+    return answer

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, column, inspect, select, table
 
-from statusthing.errors import SchemaOutdated, SchemaTooNew, UserMistake
+from statusthing.errors import SchemaMismatch, SchemaOutdated, SchemaTooNew, UserMistake
 from statusthing.sql.tables import PREFIX
 
 NEWEST = "0001"
@@ -61,9 +61,14 @@ def check(version: str | None) -> None:
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring the layout up to the newest, in the transaction that the connection is in."""
+    """Bring the layout up to the newest, in the transaction that the connection is in.
+
+    Raises:
+        SchemaMismatch: no step leads there from the layout that is found.
+    """
     from alembic import command  # noqa: PLC0415 - costs more than all the rest of a start
     from alembic.config import Config  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", SCRIPTS)
@@ -71,4 +76,8 @@ def upgrade(connection: Connection) -> None:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     config.attributes["version_table"] = _VERSION_TABLE
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        msg = f"the layout of the data cannot be brought up to {NEWEST}: {error}"
+        raise SchemaMismatch(msg) from error
