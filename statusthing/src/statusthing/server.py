@@ -39,8 +39,11 @@ if TYPE_CHECKING:
 
     App = Callable[[Any, Any, Any], Awaitable[None]]
 
-GRACE_SECONDS = 10.0
-"""How long calls in flight may go on once the server has been told to stop."""
+GRACE_SECONDS = 8.0
+"""How long calls in flight may go on once the server has been told to stop.
+
+Together with what follows less than the 10 s after which containers are usually killed.
+"""
 
 CUT_SECONDS = 1.0
 """How long the answers to calls that were cut off after that may take to leave."""
@@ -209,7 +212,8 @@ async def _serve(
     config = configuration()
     context = WorkerContext(max_requests=None)
     connections: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
-    most = min(CONNECTIONS, max(_files() - SPARE_FILES - BACKLOG, SPARE_FILES))
+    # Those that are refused hold a file each until they are closed, some rounds of the loop later.
+    most = min(CONNECTIONS, max(_files() - SPARE_FILES - 4 * BACKLOG, SPARE_FILES))
     calls: set[asyncio.Task[Any]] = set()
     asgi = ASGIWrapper(_counted(app, calls))
 
