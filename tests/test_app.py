@@ -14,9 +14,10 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from statusthing import Principal, Role, build_app, open_store
+from statusthing import ItemView, Principal, Role, build_app, open_store
 from statusthing.errors import StoreClosed, StoreUnavailable
 from statusthing.memory import MemoryStore
+from statusthing.service.messages import Answer, GetItemResponse
 
 ADD = "/statusthing.v1.ItemsService/AddItem"
 LIST = "/statusthing.v1.ItemsService/ListItems"
@@ -356,3 +357,25 @@ def test_two_applications_in_one_process_do_not_meet() -> None:
     (listed,) = answers(other, ("POST", LIST, {}))
 
     assert listed.json() == {}
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/proto"])
+def test_an_answer_that_cannot_be_encoded_is_internal(content_type: str) -> None:
+    """What a store should never have returned shows as a defect, without its text."""
+
+    class Wrong(MemoryStore):
+        async def read(self, work: Any) -> Any:
+            return Answer(GetItemResponse(item=ItemView(id=object(), name="secret")), 1)  # type: ignore[arg-type]
+
+    async def main() -> httpx.Response:
+        transport = httpx.ASGITransport(build_app(Wrong()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            body = b'{"item_id": "a"}' if content_type == "application/json" else b"\n\x01a"
+            path = "/statusthing.v1.ItemsService/GetItem"
+            return await client.post(path, content=body, headers={"content-type": content_type})
+
+    answer = asyncio.run(main())
+
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "correlation id" in answer.json()["message"]
+    assert "object" not in answer.text

@@ -8,7 +8,6 @@ a length in the place of three chunks.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
@@ -27,7 +26,18 @@ from connectrpc.server import ConnectASGIApplication, Endpoint
 from statusthing.access import ANONYMOUS, Principal, Role, require
 from statusthing.errors import InvalidArgument, RequestError, Unauthenticated
 from statusthing.identity import Identify, Scope
-from statusthing.rpc.errors import as_json, described, on_the_wire
+from statusthing.rpc.answers import (
+    CONNECT,
+    GRPC,
+    GRPC_WEB,
+    PUBLIC,
+    OneWrite,
+    Refusal,
+    Send,
+    header,
+    refuse,
+)
+from statusthing.rpc.errors import on_the_wire
 from statusthing.rpc.json_codec import JsonCodec
 from statusthing.rpc.proto_codec import ProtoCodec
 from statusthing.service import OPERATIONS, Operation, StatusThing
@@ -37,20 +47,13 @@ MAX_MESSAGE = 4 * 1024 * 1024
 """The most bytes of a request message, before and after decompression."""
 
 _GZIP_LEVEL = 6
-_NOT_MODIFIED = 304
 
 REVISION_HEADER = "statusthing-revision"
 
-Send = Callable[[Any], Awaitable[None]]
 Receive = Callable[[], Awaitable[Any]]
 
-_CONNECT = frozenset({"application/json", "application/proto"})
-_GRPC = frozenset({"application/grpc", "application/grpc+proto", "application/grpc+json"})
-_GRPC_WEB = frozenset(
-    {"application/grpc-web", "application/grpc-web+proto", "application/grpc-web+json"}
-)
-_UNARY = _CONNECT | _GRPC | _GRPC_WEB
-_STREAM = frozenset({"application/connect+proto"}) | _GRPC | _GRPC_WEB
+_UNARY = CONNECT | GRPC | GRPC_WEB
+_STREAM = frozenset({"application/connect+proto"}) | GRPC | GRPC_WEB
 
 _ANY = re.compile(rb"[\x20-\x7e]*")
 _PROTOCOL_HEADERS = {
@@ -85,6 +88,24 @@ class _Gzip(GzipCompression):
         return gzip.compress(data, compresslevel=_GZIP_LEVEL, mtime=0)
 
 
+class _Codec:
+    """A codec whose defects are told as neutrally as all others.
+
+    connectrpc encodes when nobody may put an error into words any more.
+    """
+
+    def __init__(self, codec: JsonCodec | ProtoCodec) -> None:
+        self.name = codec.name
+        self.decode = codec.decode
+        self._encode = codec.encode
+
+    def encode(self, message: Any) -> bytes:
+        try:
+            return self._encode(message)
+        except Exception as error:
+            raise on_the_wire(error) from error
+
+
 class _Connect(ConnectASGIApplication[None]):
     """connectrpc's application over all services at once."""
 
@@ -116,7 +137,7 @@ class RpcApplication:
             endpoints=lambda _: endpoints,
             interceptors=[_Admission(identify, ready)],
             read_max_bytes=MAX_MESSAGE,
-            codecs=[JsonCodec(), ProtoCodec()],
+            codecs=[_Codec(JsonCodec()), _Codec(ProtoCodec())],
             compressions=[_Gzip()],
         )
 
@@ -126,11 +147,11 @@ class RpcApplication:
         root_path = scope.get("root_path", "")
         if path.startswith(f"{root_path}/"):
             path = path.removeprefix(root_path)
-        content_type = _header(scope, b"content-type").partition(";")[0].strip().lower()
-        send = _OneWrite(scope, send)
+        content_type = header(scope, b"content-type").partition(";")[0].strip().lower()
+        send = OneWrite(scope, send)
         refusal = self._refusal(scope, path, content_type)
         if refusal is not None:
-            await _refuse(scope, send, content_type, refusal)
+            await refuse(scope, send, content_type, refusal)
             return
         call = _Call(scope)
         headers = [(b"content-type", content_type.encode())]
@@ -153,31 +174,31 @@ class RpcApplication:
         finally:
             _call.reset(token)
 
-    def _refusal(self, scope: Scope, path: str, content_type: str) -> _Refusal | None:
+    def _refusal(self, scope: Scope, path: str, content_type: str) -> Refusal | None:
         """Tell what keeps a request from being an RPC, if anything does."""
         method = self._methods.get(path)
         if method is None:
-            return _Refusal(404, Code.UNIMPLEMENTED, "there is no such RPC or page")
+            return Refusal(404, Code.UNIMPLEMENTED, "there is no such RPC or page")
         methods = ("GET", "POST") if _is_read(method) else ("POST",)
         allow = (b"allow", ", ".join(methods).encode())
         if scope["method"] not in methods:
             message = f"this RPC takes {' or '.join(methods)}"
-            return _Refusal(405, Code.UNIMPLEMENTED, message, (allow,))
+            return Refusal(405, Code.UNIMPLEMENTED, message, (allow,))
         served = _UNARY if method.stream_type is StreamType.UNARY else _STREAM
         if scope["method"] == "GET":
             query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
             if "message" not in query:
                 message = "a GET needs the query parameter message"
-                return _Refusal(405, Code.UNIMPLEMENTED, message, (allow,))
+                return Refusal(405, Code.UNIMPLEMENTED, message, (allow,))
             content_type = f"application/{query.get('encoding', [''])[0]}"
-            served = _CONNECT
-        accepted = (b"accept-post", ", ".join(sorted(_CONNECT)).encode())
+            served = CONNECT
+        accepted = (b"accept-post", ", ".join(sorted(CONNECT)).encode())
         if content_type not in served:
             message = "this content type is not served; send application/json or application/proto"
-            return _Refusal(415, Code.INVALID_ARGUMENT, message, (accepted,))
-        if content_type in _GRPC and "http.response.trailers" not in scope.get("extensions", {}):
+            return Refusal(415, Code.INVALID_ARGUMENT, message, (accepted,))
+        if content_type in GRPC and "http.response.trailers" not in scope.get("extensions", {}):
             message = "gRPC needs HTTP/2; send application/json or application/proto"
-            return _Refusal(415, Code.INVALID_ARGUMENT, message, (accepted,))
+            return Refusal(415, Code.INVALID_ARGUMENT, message, (accepted,))
         return None
 
 
@@ -211,7 +232,7 @@ def _endpoint(st: StatusThing, row: Operation) -> Any:
         headers = ctx.response_headers
         headers[REVISION_HEADER] = str(answer.revision)
         if ctx.http_method == "GET" and principal.role == Role.ANYBODY:
-            headers["cache-control"] = "public, no-cache"
+            headers["cache-control"] = PUBLIC
         else:
             headers["cache-control"] = "no-store"
         return answer.response
@@ -256,98 +277,3 @@ class _Admission:
             # RFC 9110, section 11.6.1: a 401 names a scheme.
             ctx.response_headers["www-authenticate"] = "Bearer"
         return wire
-
-
-class _OneWrite:
-    """Holds an answer's head back until its body is there, and gives a single body its length.
-
-    Anonymous answers to a GET get a strong ETag, and 304 where the client has them. A gRPC status
-    in the head becomes a trailer.
-    """
-
-    def __init__(self, scope: Scope, send: Send) -> None:
-        self._scope = scope
-        self._send = send
-        self._start: dict[str, Any] | None = None
-
-    async def __call__(self, message: dict[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            self._start = message
-            return
-        start, self._start = self._start, None
-        if start is None or start.get("trailers") or message.get("more_body"):
-            if start is not None:
-                await self._send(start)
-            await self._send(message)
-        elif "http.response.trailers" in self._scope.get("extensions", {}) and any(
-            name == b"grpc-status" for name, _ in start["headers"]
-        ):
-            await self._send_status(start)
-        else:
-            await self._send_whole(start, message["body"])
-
-    async def _send_status(self, start: dict[str, Any]) -> None:
-        # gRPC puts a status without a message into the head, which then has to end the stream.
-        # ASGI ends it with the body, and clients take that for a stream that broke off.
-        # https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses
-        kept = [pair for pair in start["headers"] if not pair[0].startswith(b"grpc-")]
-        status = [pair for pair in start["headers"] if pair[0].startswith(b"grpc-")]
-        await self._send({**start, "headers": kept, "trailers": True})
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-        await self._send(
-            {"type": "http.response.trailers", "headers": status, "more_trailers": False}
-        )
-
-    async def _send_whole(self, start: dict[str, Any], body: bytes) -> None:
-        status = start["status"]
-        headers = [pair for pair in start["headers"] if pair != (b"content-encoding", b"identity")]
-        if (b"cache-control", b"public, no-cache") in headers:
-            tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
-            headers = [pair for pair in headers if pair[0] != b"vary"]
-            headers.append((b"vary", b"Accept-Encoding, Authorization"))
-            headers.append((b"etag", tag.encode()))
-            if _matches(_header(self._scope, b"if-none-match"), tag):
-                status, body = _NOT_MODIFIED, b""
-        if status != _NOT_MODIFIED:
-            headers.append((b"content-length", b"%d" % len(body)))
-        await self._send({**start, "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-def _matches(condition: str, tag: str) -> bool:
-    """Compare as If-None-Match does, RFC 9110, section 13.1.2."""
-    given = {each.strip().removeprefix("W/") for each in condition.split(",")}
-    return not given.isdisjoint({"*", tag})
-
-
-class _Refusal(msgspec.Struct, frozen=True):
-    """Why a request is no RPC."""
-
-    status: int
-    code: Code
-    message: str
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-
-
-async def _refuse(scope: Scope, send: Send, content_type: str, refusal: _Refusal) -> None:
-    scope["statusthing.code"] = refusal.code.value
-    headers = [*refusal.headers, (b"cache-control", b"no-store")]
-    if content_type in _GRPC | _GRPC_WEB:
-        status, body = 200, b""
-        headers += [
-            (b"content-type", content_type.encode()),
-            (b"grpc-status", b"12"),
-            (b"grpc-message", refusal.message.encode()),
-        ]
-    else:
-        status, body = refusal.status, as_json(described(refusal.code, refusal.message))
-        headers.append((b"content-type", b"application/json"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-def _header(scope: Scope, name: bytes) -> str:
-    for key, value in scope["headers"]:
-        if key == name:
-            return str(value.decode("latin-1"))
-    return ""
