@@ -202,7 +202,7 @@ def test_unknown_kinds_are_refused(value: int | StatusKind) -> None:
 @given(value=st.from_regex(re.compile(r"[A-Za-z0-9._~-]{1,64}"), fullmatch=True))
 def test_ids_of_the_documented_form_can_exist(value: str) -> None:
     """Every id of the form that the contract allows can be chosen and looked for."""
-    assert checks.chosen_id("id", value) == value
+    assert checks.new_id("id", value) == value
     assert checks.can_exist(value)
 
 
@@ -211,15 +211,15 @@ def test_ids_of_the_documented_form_can_exist(value: str) -> None:
 )
 def test_other_ids_can_not_exist(value: str) -> None:
     """An id of another form is refused where one is chosen, and matches nothing in a filter."""
-    assert refuses(checks.chosen_id, value)
+    assert refuses(checks.new_id, value)
     assert not checks.can_exist(value)
     assert checks.possible_ids("status_ids", [value, "good"]) == {"good"}
 
 
 def test_an_id_has_to_be_given() -> None:
     """An id that is looked for must be there; whether it can exist is another question."""
-    assert refuses(checks.given_id, "")
-    assert checks.given_id("id", "no such id!") == "no such id!"
+    assert refuses(checks.required_id, "")
+    assert checks.required_id("id", "no such id!") == "no such id!"
 
 
 @pytest.mark.parametrize("value", ["k", "a b", "~!@", "k" * 128])

@@ -60,7 +60,7 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (["serve", "--store", "mysql://root:hunter2@db/x"], "no store for mysql: URLs"),
-        (["serve", "--store", "postgresql://u:hunter2@db/x"], "pip install statusthing-postgres"),
+        (["serve", "--store", "postgresql://u:hunter2@db/x"], "no store for postgresql: URLs"),
         (["serve", "--store", "statusthing.db"], "a store URL needs a scheme"),
         (["serve", "--store", ""], "a store URL needs a scheme"),
         (["serve", "--store", "memory://somewhere"], "takes nothing behind it"),

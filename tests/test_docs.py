@@ -32,7 +32,7 @@ from statusthing import cli, http2, server
 from statusthing.registry import installed
 from statusthing.rpc.application import MAX_MESSAGE
 from statusthing.rpc.errors import CODES
-from statusthing.service import OPERATIONS, checks, items, kept, pages
+from statusthing.service import OPERATIONS, checks, idempotency, items, pages
 
 if TYPE_CHECKING:
     from tests.conftest import Server
@@ -414,7 +414,7 @@ API_LIMITS = {
     "page": pages.MAX_PAGE,
     "list without a page size": pages.MAX_WHOLE,
     "request message": MAX_MESSAGE,
-    "an idempotency key is kept": kept.KEPT_FOR // timedelta(hours=1),
+    "an idempotency key is kept": idempotency.KEPT_FOR // timedelta(hours=1),
 }
 
 SERVING_LIMITS = {

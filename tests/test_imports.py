@@ -43,20 +43,21 @@ ALLOWED: dict[str, Imports] = {
     "statusthing_sqlite": ({"errors", "sql"}, {"sqlalchemy"}),
     "statusthing.registry": ({"errors", "store"}, set()),
     # The wire and the web, which know the service and never a store
-    "statusthing.identity": ({"access", "errors"}, set()),
+    "statusthing.asgi": (set(), set()),
+    "statusthing.identity": ({"access", "asgi", "errors"}, set()),
     "statusthing.v1": (set(), PROTOBUF | {"pyqwest"}),
     "statusthing.rpc": (
-        {"access", "errors", "identity", "model", "service", "v1"},
+        {"access", "asgi", "errors", "identity", "model", "service", "v1"},
         PROTOBUF | {"msgspec", "google.rpc", "protobuf"},
     ),
     "statusthing.web": ({"errors", "service"}, {"starlette"}),
     # Composition
-    "statusthing.app": ({"identity", "rpc", "service", "store", "web"}, {"starlette"}),
+    "statusthing.app": ({"asgi", "identity", "rpc", "service", "store", "web"}, {"starlette"}),
     "statusthing.http2": (set(), {"hypercorn", "h2"}),
-    "statusthing.server": ({"errors", "http2"}, {"hypercorn"}),
-    "statusthing.logs": (set(), {"structlog"}),
+    "statusthing.server": ({"asgi", "errors", "http2"}, {"hypercorn"}),
+    "statusthing.logformat": (set(), {"structlog"}),
     "statusthing.cli": (
-        {"", "app", "errors", "identity", "logs", "registry", "server", "store"},
+        {"", "app", "errors", "identity", "logformat", "registry", "server", "store"},
         {"click"},
     ),
     "statusthing.__main__": ({"cli"}, set()),

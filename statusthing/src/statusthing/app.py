@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from starlette.routing import Router
 
-from statusthing.identity import Identify, Scope, loopback_identity
+from statusthing.asgi import Receive, Scope, Send
+from statusthing.identity import Identify, loopback_identity
 from statusthing.rpc.application import RpcApplication
 from statusthing.rpc.reflection import reflection
 from statusthing.service import StatusThing, utc_now, uuid7
@@ -26,7 +27,7 @@ _log = logging.getLogger("statusthing.request")
 def build_app(
     store: Store,
     *,
-    identify: Identify | None = None,
+    identify: Identify = loopback_identity,
     defaults: bool = False,
     migrate: bool = False,
     devmode: bool = False,
@@ -51,7 +52,7 @@ def build_app(
     """
     return App(
         StatusThing(store, clock=clock, ids=ids),
-        identify or loopback_identity,
+        identify,
         defaults=defaults,
         migrate=migrate,
         devmode=devmode,
@@ -80,15 +81,18 @@ class App:
         self._opened = False
         self._opening = asyncio.Lock()
         rpc = RpcApplication(
-            st, identify=identify, ready=self._ready, more=reflection() if devmode else {}
+            st,
+            identify=identify,
+            ready=self._ready,
+            extra_endpoints=reflection() if devmode else {},
         )
         self._router = Router(routes(st, self._ready), redirect_slashes=False, default=rpc)
 
     async def __call__(
         self,
         scope: Scope,
-        receive: Callable[[], Awaitable[Any]],
-        send: Callable[[Any], Awaitable[None]],
+        receive: Receive,
+        send: Send,
     ) -> None:
         """Serve one ASGI connection."""
         if scope["type"] == "lifespan":
@@ -116,8 +120,8 @@ class App:
 
     async def _lifespan(
         self,
-        receive: Callable[[], Awaitable[Any]],
-        send: Callable[[Any], Awaitable[None]],
+        receive: Receive,
+        send: Send,
     ) -> None:
         await receive()
         try:
@@ -134,8 +138,8 @@ class App:
     async def _http(
         self,
         scope: Scope,
-        receive: Callable[[], Awaitable[Any]],
-        send: Callable[[Any], Awaitable[None]],
+        receive: Receive,
+        send: Send,
     ) -> None:
         began = time.perf_counter()
         status = 0

@@ -55,7 +55,7 @@ def command() -> None:
 def serve(store: str, addr: str, *, devmode: bool) -> None:
     """Serve the API and the pages until SIGINT or SIGTERM."""
     # What serving needs takes a while to load, and no other command needs it.
-    from statusthing import logs, server  # noqa: PLC0415
+    from statusthing import logformat, server  # noqa: PLC0415
     from statusthing.app import build_app  # noqa: PLC0415
 
     host, _ = server.host_and_port(addr)
@@ -65,14 +65,14 @@ def serve(store: str, addr: str, *, devmode: bool) -> None:
             "this machine only; give 127.0.0.1:9000, localhost:9000, [::1]:9000 or another port"
         )
         raise UserMistake(msg)
-    opened = open_store(store)
-    logs.configure()
+    chosen = open_store(store)
+    logformat.configure()
 
     def started(url: str) -> None:
         click.echo(f"listening on {url}")
-        click.echo(f"data in {opened.url}")
+        click.echo(f"data in {chosen.url}")
 
-    app = build_app(opened, defaults=True, migrate=True, devmode=devmode)
+    app = build_app(chosen, defaults=True, migrate=True, devmode=devmode)
     server.run(app, addr=addr, on_start=started)
 
 
@@ -80,9 +80,9 @@ def serve(store: str, addr: str, *, devmode: bool) -> None:
 @_store_option
 def migrate(store: str) -> None:
     """Bring the layout of a store up to date, or make an empty one."""
-    opened = open_store(store)
-    version = asyncio.run(_migrate(opened))
-    click.echo(f"data in {opened.url} is laid out as version {version}")
+    chosen = open_store(store)
+    version = asyncio.run(_migrate(chosen))
+    click.echo(f"data in {chosen.url} is laid out as version {version}")
 
 
 async def _migrate(store: Store) -> str:
@@ -98,9 +98,9 @@ async def _migrate(store: Store) -> str:
 @_store_option
 def stores(store: str) -> None:
     """List the stores that are installed; an asterisk marks the one of --store."""
-    chosen = store.partition(":")[0]
+    scheme = store.partition(":")[0]
     for point in installed():
-        mark = "*" if point.name == chosen else " "
+        mark = "*" if point.name == scheme else " "
         click.echo(f"{mark} {point.name}:  {origin(point)}")
 
 

@@ -35,7 +35,7 @@ CANCELLED_SECONDS = 10.0
 # Hypercorn versions known to end a connection on DATA for a call that has been answered.
 LATE_DATA_FAULT = frozenset({"0.18.0"})
 
-_logger = logging.getLogger("statusthing.server")
+_log = logging.getLogger("statusthing.server")
 
 
 class Http2Protocol(H2Protocol):
@@ -121,7 +121,7 @@ class Http2Protocol(H2Protocol):
             full = len(self.cancelled) > CANCELLED_CALLS
             if full and now - self.cancelled.popleft() < CANCELLED_SECONDS:
                 text = "closed the connection of %s: over %d calls cancelled within %d s"
-                _logger.warning(text, self.client, CANCELLED_CALLS, CANCELLED_SECONDS)
+                _log.warning(text, self.client, CANCELLED_CALLS, CANCELLED_SECONDS)
                 await self.say_goodbye(ErrorCodes.ENHANCE_YOUR_CALM)
                 await self.send(Closed())
                 return

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from statusthing.access import ANONYMOUS, Principal, Role
+from statusthing.asgi import Scope
 from statusthing.errors import Unauthenticated
-
-Scope = MutableMapping[str, Any]
 
 Identify = Callable[[Scope], Awaitable[Principal | None]]
 """Names the principal of a request, once and before its body is read; None is an anonymous one."""

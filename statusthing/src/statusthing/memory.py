@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
@@ -163,22 +163,23 @@ class _Reading:
         )
 
     def add(self, record: Record) -> None:
-        raise _READ_ONLY
+        _refuse_to_write()
 
     def replace(self, record: Record, *, expect: int) -> None:
-        raise _READ_ONLY
+        _refuse_to_write()
 
     def remove(self, kind: type[Record], id: str) -> None:
-        raise _READ_ONLY
+        _refuse_to_write()
 
     def remove_where(self, query: Query[Any], *, limit: int) -> int:
-        raise _READ_ONLY
+        _refuse_to_write()
 
     def append(self, change: Change) -> None:
-        raise _READ_ONLY
+        _refuse_to_write()
 
 
-_READ_ONLY = TypeError("a unit that only reads cannot write: run it with Store.write")
+def _refuse_to_write() -> NoReturn:
+    raise TypeError("a unit that only reads cannot write: run it with Store.write")
 
 
 class _Writing(_Reading):

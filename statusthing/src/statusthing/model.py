@@ -118,7 +118,6 @@ class RecordSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a store has to know about a record type.
 
     Attributes:
-        schema: the number of the type's layout, one more each time a field is added or changes.
         unique: fields that admit each value once; None never collides.
         references: field to the type whose id it holds; None refers to nothing.
         indexes: further fields that queries ask for.
@@ -126,7 +125,6 @@ class RecordSpec(msgspec.Struct, frozen=True, kw_only=True):
             not logged has an `expires` field.
     """
 
-    schema: int = 1
     unique: tuple[str, ...] = ()
     references: Mapping[str, type[Record]] = MappingProxyType({})
     indexes: tuple[str, ...] = ()

@@ -14,11 +14,7 @@ from statusthing.store import Store
 
 GROUP = "statusthing.stores"
 
-_FIRST_PARTY = {
-    "sqlite": "statusthing-sqlite",
-    "postgresql": "statusthing-postgres",
-    "postgres": "statusthing-postgres",
-}
+_FIRST_PARTY = {"sqlite": "statusthing-sqlite"}
 
 
 def installed() -> tuple[EntryPoint, ...]:

@@ -28,6 +28,7 @@ from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 
+from statusthing.asgi import ASGIApp
 from statusthing.errors import StatusThingError, UserMistake
 from statusthing.http2 import Http2Protocol
 
@@ -35,14 +36,14 @@ if sys.platform != "win32":
     import resource
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
-    App = Callable[[Any, Any, Any], Awaitable[None]]
 
-GRACE_SECONDS = 8.0
+GRACE_SECONDS = 7.0
 """How long calls in flight may go on once the server has been told to stop.
 
-Together with what follows less than the 10 s after which containers are usually killed.
+With the two waits of CUT_SECONDS that may follow, below the 10 s after which containers are
+usually killed.
 """
 
 CUT_SECONDS = 1.0
@@ -81,7 +82,7 @@ UNREAD_SECONDS = 2.0
 """For how long that is done."""
 
 
-_logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -94,11 +95,7 @@ _REASONS = {
 }
 
 
-class AddressUnavailable(UserMistake):
-    """The address to listen on is taken, forbidden, or not one of this machine."""
-
-
-def run(app: App, *, addr: str, on_start: Callable[[str], None]) -> None:
+def run(app: ASGIApp, *, addr: str, on_start: Callable[[str], None]) -> None:
     """Serve `app` until SIGINT or SIGTERM, then finish the calls in flight and return.
 
     To be called from the main thread. From the first of the two signals on both are ignored, so
@@ -111,8 +108,8 @@ def run(app: App, *, addr: str, on_start: Callable[[str], None]) -> None:
         on_start: called once, with a URL such as `http://127.0.0.1:9000`, when it answers.
 
     Raises:
-        UserMistake: `addr` is malformed.
-        AddressUnavailable: nothing can listen at `addr`. The application has not been started.
+        UserMistake: `addr` is malformed, or nothing can listen there. The application has not been
+            started.
         StatusThingError: the application reported a failed lifespan without raising anything.
     """
     with listen(addr) as listener, asyncio.Runner() as runner:
@@ -150,7 +147,7 @@ def listen(addr: str) -> socket.socket:
         found = socket.getaddrinfo(name, number, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         text = f"cannot listen on {addr}: no such host is known"
-        raise AddressUnavailable(text) from error
+        raise UserMistake(text) from error
     # IPv4 first: "localhost" is then what most people mean by it, whatever the resolver prefers.
     family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     try:
@@ -160,7 +157,7 @@ def listen(addr: str) -> socket.socket:
     except OSError as error:
         reason = _REASONS.get(error.errno or 0) or os.strerror(error.errno or 0)
         text = f"cannot listen on {addr}: {reason}"
-        raise AddressUnavailable(text) from error
+        raise UserMistake(text) from error
     # Accepted connections inherit it. asyncio sets it only on sockets that name their protocol, and
     # without it an answer in two writes waits for the client's delayed acknowledgement, 40 ms.
     # https://github.com/python/cpython/blob/3.11/Lib/asyncio/base_events.py
@@ -175,7 +172,7 @@ def configuration() -> Config:
     """
     config = Config()
     config.accesslog = None  # the application logs its requests itself
-    config.errorlog = _logger
+    config.errorlog = _log
     config.include_server_header = False
     config.include_date_header = True
     config.keep_alive_timeout = IDLE_SECONDS
@@ -197,7 +194,7 @@ def configuration() -> Config:
 
 
 async def _serve(
-    app: App, listener: socket.socket, stop: asyncio.Event, on_start: Callable[[str], None]
+    app: ASGIApp, listener: socket.socket, stop: asyncio.Event, on_start: Callable[[str], None]
 ) -> None:
     """Serve until `stop`.
 
@@ -213,9 +210,9 @@ async def _serve(
     context = WorkerContext(max_requests=None)
     connections: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
     # Those that are refused hold a file each until they are closed, some rounds of the loop later.
-    most = min(CONNECTIONS, max(_files() - SPARE_FILES - 4 * BACKLOG, SPARE_FILES))
+    most = min(CONNECTIONS, max(_raise_file_limit() - SPARE_FILES - 4 * BACKLOG, SPARE_FILES))
     calls: set[asyncio.Task[Any]] = set()
-    asgi = ASGIWrapper(_counted(app, calls))
+    asgi = ASGIWrapper(_tracked(app, calls))
 
     async with _lifespan(app) as state:
 
@@ -226,11 +223,11 @@ async def _serve(
             task = _current_task()
             connections[task] = writer
             if len(connections) == most:
-                _logger.warning("%d connections are open: further ones are closed at once", most)
+                _log.warning("%d connections are open: further ones are closed at once", most)
             try:
                 await _Connection(asgi, loop, config, context, state, reader, writer)
-            except Exception:
-                _logger.exception("a connection failed")
+            except Exception:  # noqa: BLE001 - whatever it was, the other connections go on
+                _log.exception("a connection failed")
             finally:
                 del connections[task]
 
@@ -258,8 +255,8 @@ async def _serve(
         await _ended(connections, CUT_SECONDS)
 
 
-def _counted(app: App, calls: set[asyncio.Task[Any]]) -> Any:
-    """Wrap an application so that `calls` has the tasks of the requests that are in flight."""
+def _tracked(app: ASGIApp, calls: set[asyncio.Task[Any]]) -> Any:
+    """Wrap an application so that `calls` has the tasks of its requests, read to their end."""
 
     async def call(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and scope["http_version"].startswith("1"):
@@ -328,7 +325,7 @@ def _current_task() -> asyncio.Task[Any]:
     return cast("asyncio.Task[Any]", asyncio.current_task())
 
 
-def _files() -> int:
+def _raise_file_limit() -> int:
     """Let the process open as many files as it may, and return that number."""
     if sys.platform == "win32":
         return sys.maxsize
@@ -346,7 +343,7 @@ async def _ended(tasks: Iterable[asyncio.Task[Any]], seconds: float) -> None:
 
 
 @asynccontextmanager
-async def _lifespan(app: App) -> AsyncIterator[dict[str, Any]]:
+async def _lifespan(app: ASGIApp) -> AsyncIterator[dict[str, Any]]:
     """Start `app`, hand out the state it shares with its requests, shut it down.
 
     https://asgi.readthedocs.io/en/latest/specs/lifespan.html

@@ -6,16 +6,13 @@ connectrpc sends a head and a body apart, and leaves a body out where a request 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 from connectrpc.code import Code
 
-from statusthing.identity import Scope
+from statusthing.asgi import Scope, Send
 from statusthing.rpc.errors import as_json, described
-
-Send = Callable[[Any], Awaitable[None]]
 
 CONNECT = frozenset({"application/json", "application/proto"})
 GRPC = frozenset({"application/grpc", "application/grpc+proto", "application/grpc+json"})

@@ -11,7 +11,6 @@ import gzip
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -24,8 +23,9 @@ from connectrpc.request import RequestContext
 from connectrpc.server import ConnectASGIApplication, Endpoint
 
 from statusthing.access import ANONYMOUS, Principal, Role, require
+from statusthing.asgi import Receive, Scope, Send
 from statusthing.errors import InvalidArgument, RequestError, Unauthenticated
-from statusthing.identity import Identify, Scope
+from statusthing.identity import Identify
 from statusthing.rpc.answers import (
     CONNECT,
     GRPC,
@@ -33,7 +33,6 @@ from statusthing.rpc.answers import (
     PUBLIC,
     OneWrite,
     Refusal,
-    Send,
     header,
     refuse,
 )
@@ -50,7 +49,6 @@ _GZIP_LEVEL = 6
 
 REVISION_HEADER = "statusthing-revision"
 
-Receive = Callable[[], Awaitable[Any]]
 
 _UNARY = CONNECT | GRPC | GRPC_WEB
 _STREAM = frozenset({"application/connect+proto"}) | GRPC | GRPC_WEB
@@ -119,7 +117,7 @@ class RpcApplication:
         st: the service.
         identify: who is asking.
         ready: is awaited before an RPC runs; what it raises is the RPC's error.
-        more: further RPCs, path to endpoint; they need no credentials.
+        extra_endpoints: further RPCs, path to endpoint; they need no role.
     """
 
     def __init__(
@@ -128,9 +126,11 @@ class RpcApplication:
         *,
         identify: Identify,
         ready: Callable[[], Awaitable[None]],
-        more: Mapping[str, Any] = MappingProxyType({}),
+        extra_endpoints: Mapping[str, Any],
     ) -> None:
-        endpoints = {_path(row): _endpoint(st, row) for row in OPERATIONS.values()} | dict(more)
+        endpoints = {_path(row): _endpoint(st, row) for row in OPERATIONS.values()} | dict(
+            extra_endpoints
+        )
         self._methods = {path: endpoint.method for path, endpoint in endpoints.items()}
         self._connect = _Connect(
             service=None,

@@ -32,7 +32,6 @@ CODES: Mapping[type[errors.StatusThingError], Code] = MappingProxyType(
     {
         errors.InvalidArgument: Code.INVALID_ARGUMENT,
         errors.NotFound: Code.NOT_FOUND,
-        errors.MissingReference: Code.NOT_FOUND,
         errors.AlreadyExists: Code.ALREADY_EXISTS,
         errors.InUse: Code.FAILED_PRECONDITION,
         errors.TooManyResults: Code.FAILED_PRECONDITION,
@@ -40,9 +39,7 @@ CODES: Mapping[type[errors.StatusThingError], Code] = MappingProxyType(
         errors.Unauthenticated: Code.UNAUTHENTICATED,
         errors.PermissionDenied: Code.PERMISSION_DENIED,
         errors.StoreUnavailable: Code.UNAVAILABLE,
-        errors.StoreClosed: Code.UNAVAILABLE,
-        errors.SchemaOutdated: Code.UNAVAILABLE,
-        errors.SchemaTooNew: Code.UNAVAILABLE,
+        errors.SchemaMismatch: Code.UNAVAILABLE,
         errors.UserMistake: Code.UNAVAILABLE,
     }
 )
@@ -59,7 +56,7 @@ def on_the_wire(error: Exception) -> ConnectError:
     """
     if isinstance(error, ConnectError):
         return _completed(error)
-    code = CODES.get(type(error)) if isinstance(error, errors.StatusThingError) else None
+    code = next((CODES[each] for each in type(error).__mro__ if each in CODES), None)
     if code is None:
         return _internal(error)
     if isinstance(error, errors.InvalidArgument):

@@ -52,7 +52,7 @@ def name(field: str, value: str) -> str:
     _text(field, value, MAX_NAME, allowed="")
     if len(value.splitlines()) > 1 or value.endswith(("\u2028", "\u2029")):
         raise InvalidArgument(field, "must be one line")
-    return _present(field, value)
+    return _not_blank(field, value)
 
 
 def description(field: str, value: str) -> str:
@@ -62,7 +62,7 @@ def description(field: str, value: str) -> str:
 
 def note_text(field: str, value: str) -> str:
     """Require a note's text: not blank, at most MAX_NOTE code points."""
-    return _present(field, _text(field, value, MAX_NOTE, allowed=_LINE_BREAKING))
+    return _not_blank(field, _text(field, value, MAX_NOTE, allowed=_LINE_BREAKING))
 
 
 def color(field: str, value: str) -> str:
@@ -87,14 +87,14 @@ def kinds(field: str, values: Iterable[Kind]) -> frozenset[StatusKind]:
     return frozenset(kind(field, value) for value in values)
 
 
-def given_id(field: str, value: str) -> str:
+def required_id(field: str, value: str) -> str:
     """Require an id to be there; whether it can exist is for the store to say."""
     if not value:
         raise InvalidArgument(field, "is required")
     return value
 
 
-def chosen_id(field: str, value: str) -> str:
+def new_id(field: str, value: str) -> str:
     """Require an id that a caller chose for a new record to be well-formed."""
     if not _ID.fullmatch(value):
         raise InvalidArgument(field, "must be 1 to 64 of the characters A-Z a-z 0-9 . _ ~ -")
@@ -108,7 +108,7 @@ def can_exist(id: str) -> bool:
 
 def possible_ids(field: str, ids: Sequence[str]) -> frozenset[str]:
     """Return the ids of a filter that records can have; the others match nothing."""
-    _several(field, ids)
+    _not_text(field, ids)
     return frozenset(filter(can_exist, ids))
 
 
@@ -138,7 +138,7 @@ def _whole(field: str, value: int, within: range) -> int:
 
 def mask(paths: Sequence[str], allowed: Iterable[str]) -> frozenset[str]:
     """Require every path of an update mask to be one that can be set."""
-    _several("update_mask", paths)
+    _not_text("update_mask", paths)
     settable = tuple(allowed)
     for path in paths:
         if path not in settable:
@@ -148,12 +148,12 @@ def mask(paths: Sequence[str], allowed: Iterable[str]) -> frozenset[str]:
     return frozenset(paths)
 
 
-def _several(field: str, values: Sequence[str]) -> None:
+def _not_text(field: str, values: Sequence[str]) -> None:
     if isinstance(values, str):  # a sequence too, of its characters
         raise InvalidArgument(field, "must be a sequence of strings")
 
 
-def _present(field: str, value: str) -> str:
+def _not_blank(field: str, value: str) -> str:
     if not value.strip():
         raise InvalidArgument(field, "is required and cannot be blank")
     return value

@@ -41,7 +41,7 @@ NEWEST_NOTES = 100
 
 def get_item(request: GetItemRequest) -> Callable[[Transaction], GetItemResponse]:
     """Return an item with its status and its newest notes, oldest first."""
-    id = checks.given_id("item_id", request.item_id)
+    id = checks.required_id("item_id", request.item_id)
 
     def work(tx: Transaction) -> GetItemResponse:
         item = existing(tx, Item, id)
@@ -56,7 +56,9 @@ def list_items(request: ListItemsRequest) -> Callable[[Transaction], ListItemsRe
     """Return the items that satisfy every filter, in the order they were added."""
     kinds = checks.kinds("kinds", request.kinds)
     status_ids = checks.possible_ids("status_ids", request.status_ids)
-    page = pages.asked(request, sorted(kind.value for kind in kinds), sorted(request.status_ids))
+    page = pages.page_request(
+        request, sorted(kind.value for kind in kinds), sorted(request.status_ids)
+    )
 
     def work(tx: Transaction) -> ListItemsResponse:
         where: dict[str, frozenset[str]] = {}
@@ -66,12 +68,13 @@ def list_items(request: ListItemsRequest) -> Callable[[Transaction], ListItemsRe
             statuses = _statuses(tx, {"kind": kinds})
             known = frozenset(statuses)
             where["status_id"] = where.get("status_id", known) & known
-        items, token = pages.page(tx, Item, where, page)
+        items, token = pages.find_page(tx, Item, where, page)
         if not kinds:
             used = frozenset(item.status_id for item in items if item.status_id)
             statuses = _statuses(tx, {"id": used})
         notes: dict[str, tuple[NoteView, ...]] = {}
         if request.extended:
+            # Asking for all notes is cheaper than asking for those of every item.
             whole = not (where or page.after or token)
             notes = _newest_notes(
                 tx, {} if whole else {"item_id": frozenset(item.id for item in items)}
@@ -109,23 +112,16 @@ def add_item(request: AddItemRequest) -> Callable[[Unit], AddItemResponse]:
             status = existing(unit.tx, Status, request.initial_status_id)
         elif make_status is not None:
             status = make_status(unit)
-        item = Item(
-            id=unit.fresh_id(),
-            created=unit.now,
-            updated=unit.now,
+        item = unit.create(
+            Item,
             name=name,
             description=description,
             status_id=status.id if status else None,
             position=position,
         )
-        unit.add(item)
         notes: tuple[NoteView, ...] = ()
         if text:
-            note = Note(
-                id=unit.fresh_id(), created=unit.now, updated=unit.now, item_id=item.id, text=text
-            )
-            unit.add(note)
-            notes = (note_view(note),)
+            notes = (note_view(unit.create(Note, item_id=item.id, text=text)),)
         shown = status_view(status) if status else None
         return AddItemResponse(item=item_view(item, shown, notes))
 
@@ -134,7 +130,7 @@ def add_item(request: AddItemRequest) -> Callable[[Unit], AddItemResponse]:
 
 def update_item(request: UpdateItemRequest) -> Callable[[Unit], UpdateItemResponse]:
     """Change the fields that are given, or exactly those that the mask names."""
-    id = checks.given_id("item_id", request.item_id)
+    id = checks.required_id("item_id", request.item_id)
     fields: dict[str, Any] = given(request, ("name", "description", "status_id", "position"))
     if "name" in fields:
         checks.name("name", fields["name"])
@@ -158,7 +154,7 @@ def update_item(request: UpdateItemRequest) -> Callable[[Unit], UpdateItemRespon
 
 def delete_item(request: DeleteItemRequest) -> Callable[[Unit], DeleteItemResponse]:
     """Remove an item, and its notes with it."""
-    id = checks.given_id("item_id", request.item_id)
+    id = checks.required_id("item_id", request.item_id)
 
     def work(unit: Unit) -> DeleteItemResponse:
         item = unit.current(Item, id, request.expected_version)

@@ -26,7 +26,7 @@ from statusthing.store import Transaction
 
 def get_note(request: GetNoteRequest) -> Callable[[Transaction], GetNoteResponse]:
     """Return a note."""
-    id = checks.given_id("note_id", request.note_id)
+    id = checks.required_id("note_id", request.note_id)
 
     def work(tx: Transaction) -> GetNoteResponse:
         return GetNoteResponse(note=note_view(existing(tx, Note, id)))
@@ -36,12 +36,12 @@ def get_note(request: GetNoteRequest) -> Callable[[Transaction], GetNoteResponse
 
 def list_notes(request: ListNotesRequest) -> Callable[[Transaction], ListNotesResponse]:
     """Return an item's notes, oldest first."""
-    id = checks.given_id("item_id", request.item_id)
-    page = pages.asked(request, id)
+    id = checks.required_id("item_id", request.item_id)
+    page = pages.page_request(request, id)
 
     def work(tx: Transaction) -> ListNotesResponse:
         item = existing(tx, Item, id)
-        found, token = pages.page(tx, Note, {"item_id": item.id}, page)
+        found, token = pages.find_page(tx, Note, {"item_id": item.id}, page)
         return ListNotesResponse(
             notes=tuple(note_view(note) for note in found), next_page_token=token
         )
@@ -51,15 +51,12 @@ def list_notes(request: ListNotesRequest) -> Callable[[Transaction], ListNotesRe
 
 def add_note(request: AddNoteRequest) -> Callable[[Unit], AddNoteResponse]:
     """Add a note to an item."""
-    id = checks.given_id("item_id", request.item_id)
+    id = checks.required_id("item_id", request.item_id)
     text = checks.note_text("note_text", request.note_text)
 
     def work(unit: Unit) -> AddNoteResponse:
         item = existing(unit.tx, Item, id)
-        note = Note(
-            id=unit.fresh_id(), created=unit.now, updated=unit.now, item_id=item.id, text=text
-        )
-        unit.add(note)
+        note = unit.create(Note, item_id=item.id, text=text)
         return AddNoteResponse(note=note_view(note))
 
     return work
@@ -67,7 +64,7 @@ def add_note(request: AddNoteRequest) -> Callable[[Unit], AddNoteResponse]:
 
 def update_note(request: UpdateNoteRequest) -> Callable[[Unit], UpdateNoteResponse]:
     """Change a note's text."""
-    id = checks.given_id("note_id", request.note_id)
+    id = checks.required_id("note_id", request.note_id)
     text = checks.note_text("note_text", request.note_text)
     checks.mask(request.update_mask, ("note_text",))
 
@@ -81,7 +78,7 @@ def update_note(request: UpdateNoteRequest) -> Callable[[Unit], UpdateNoteRespon
 
 def delete_note(request: DeleteNoteRequest) -> Callable[[Unit], DeleteNoteResponse]:
     """Remove a note."""
-    id = checks.given_id("note_id", request.note_id)
+    id = checks.required_id("note_id", request.note_id)
 
     def work(unit: Unit) -> DeleteNoteResponse:
         unit.remove(unit.current(Note, id, request.expected_version))

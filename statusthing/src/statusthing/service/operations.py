@@ -42,7 +42,12 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _row(
-    service: str, name: str, prepare: Callable[[Any], Callable[[Any], View]], *, ids: int = 0
+    service: str,
+    name: str,
+    prepare: Callable[[Any], Callable[[Any], View]],
+    *,
+    writes: bool = True,
+    ids: int = 0,
 ) -> Operation:
     return Operation(
         name=name,
@@ -50,7 +55,7 @@ def _row(
         request=getattr(messages, f"{name}Request"),
         response=getattr(messages, f"{name}Response"),
         prepare=prepare,
-        writes=not name.startswith(("Get", "List")),
+        writes=writes,
         ids=ids,
     )
 
@@ -61,18 +66,18 @@ OPERATIONS: Mapping[type[Request], Operation] = MappingProxyType(
     {
         row.request: row
         for row in (
-            _row(_ITEMS, "GetItem", items.get_item),
-            _row(_ITEMS, "ListItems", items.list_items),
+            _row(_ITEMS, "GetItem", items.get_item, writes=False),
+            _row(_ITEMS, "ListItems", items.list_items, writes=False),
             _row(_ITEMS, "AddItem", items.add_item, ids=3),
             _row(_ITEMS, "UpdateItem", items.update_item),
             _row(_ITEMS, "DeleteItem", items.delete_item),
-            _row(_STATUSES, "GetStatus", statuses.get_status),
-            _row(_STATUSES, "ListStatus", statuses.list_statuses),
+            _row(_STATUSES, "GetStatus", statuses.get_status, writes=False),
+            _row(_STATUSES, "ListStatus", statuses.list_statuses, writes=False),
             _row(_STATUSES, "AddStatus", statuses.add_status, ids=1),
             _row(_STATUSES, "UpdateStatus", statuses.update_status),
             _row(_STATUSES, "DeleteStatus", statuses.delete_status),
-            _row(_NOTES, "GetNote", notes.get_note),
-            _row(_NOTES, "ListNotes", notes.list_notes),
+            _row(_NOTES, "GetNote", notes.get_note, writes=False),
+            _row(_NOTES, "ListNotes", notes.list_notes, writes=False),
             _row(_NOTES, "AddNote", notes.add_note, ids=1),
             _row(_NOTES, "UpdateNote", notes.update_note),
             _row(_NOTES, "DeleteNote", notes.delete_note),

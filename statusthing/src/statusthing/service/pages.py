@@ -26,21 +26,21 @@ R = TypeVar("R", bound=Record)
 _FOREIGN = "is not one that this list returned"
 
 
-class Asked(msgspec.Struct, frozen=True):
+class PageRequest(msgspec.Struct, frozen=True):
     """Which page is asked for.
 
     Attributes:
         size: how many records; 0 for all.
         after: the key to continue behind; None for the beginning.
-        list: a digest of what is listed, so that the tokens of another list can be told.
+        digest: of what is listed, so that the token of another list is recognised.
     """
 
     size: int
     after: tuple[datetime, str] | None
-    list: str
+    digest: str
 
 
-def asked(request: Any, *narrowed_by: object) -> Asked:
+def page_request(request: Any, *narrowed_by: object) -> PageRequest:
     """Read the page size and the page token of a list request.
 
     Args:
@@ -48,12 +48,13 @@ def asked(request: Any, *narrowed_by: object) -> Asked:
         narrowed_by: the values that decide what is listed.
 
     Raises:
-        InvalidArgument: the size has no 32 bits, or no answer to this list held such a token.
+        InvalidArgument: page_size is not an unsigned 32-bit integer, or this list did not return
+            page_token.
     """
     listed = repr((type(request).__name__, narrowed_by)).encode("utf-8", "backslashreplace")
     digest = hashlib.blake2b(listed, digest_size=6).hexdigest()
     size = checks.uint32("page_size", request.page_size)
-    return Asked(size, _key(request.page_token, digest), digest)
+    return PageRequest(size, _key(request.page_token, digest), digest)
 
 
 def _key(token: str, digest: str) -> tuple[datetime, str] | None:
@@ -70,11 +71,11 @@ def _key(token: str, digest: str) -> tuple[datetime, str] | None:
     return created, last
 
 
-def page(
+def find_page(
     tx: Transaction,
     kind: type[R],
     where: Mapping[str, Any],
-    wanted: Asked,
+    wanted: PageRequest,
 ) -> tuple[Sequence[R], str]:
     """Find one page, or everything where no size is asked for.
 
@@ -91,6 +92,6 @@ def page(
     if not wanted.size:
         raise TooManyResults(MAX_WHOLE)
     last = found[limit - 1]
-    key = (microseconds(last.created), last.id, wanted.list)
+    key = (microseconds(last.created), last.id, wanted.digest)
     token = base64.b64encode(msgspec.json.encode(key), altchars=b"-_")
     return found[:limit], token.decode("ascii")

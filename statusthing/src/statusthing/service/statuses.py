@@ -57,7 +57,7 @@ def _checked(request: AddStatusRequest | StatusInput, prefix: str = "") -> dict[
 
 def get_status(request: GetStatusRequest) -> Callable[[Transaction], GetStatusResponse]:
     """Return a status."""
-    id = checks.given_id("status_id", request.status_id)
+    id = checks.required_id("status_id", request.status_id)
 
     def work(tx: Transaction) -> GetStatusResponse:
         return GetStatusResponse(status=status_view(existing(tx, Status, id)))
@@ -68,11 +68,11 @@ def get_status(request: GetStatusRequest) -> Callable[[Transaction], GetStatusRe
 def list_statuses(request: ListStatusRequest) -> Callable[[Transaction], ListStatusResponse]:
     """Return the statuses of the kinds asked for, in the order they were added."""
     kinds = checks.kinds("kinds", request.kinds)
-    page = pages.asked(request, sorted(kind.value for kind in kinds))
+    page = pages.page_request(request, sorted(kind.value for kind in kinds))
     where = {"kind": kinds} if kinds else {}
 
     def work(tx: Transaction) -> ListStatusResponse:
-        found, token = pages.page(tx, Status, where, page)
+        found, token = pages.find_page(tx, Status, where, page)
         return ListStatusResponse(
             statuses=tuple(status_view(status) for status in found), next_page_token=token
         )
@@ -85,20 +85,19 @@ def initial_status(request: StatusInput) -> Callable[[Unit], Status]:
 
     An id that exists means that status, as it is; an id that is free is given to the new one.
     """
+    fields = None
     if request.id:
-        checks.chosen_id("initial_status.id", request.id)
+        checks.new_id("initial_status.id", request.id)
     else:
-        _checked(request, "initial_status.")
+        fields = _checked(request, "initial_status.")
 
     def work(unit: Unit) -> Status:
-        found = unit.tx.find(Query(Status, where={"id": request.id}))
-        if found:
-            return found[0]
-        fields = _checked(request, "initial_status.")
-        id = request.id or unit.fresh_id()
-        status = Status(id=id, created=unit.now, updated=unit.now, **fields)
-        unit.add(status)
-        return status
+        if request.id:
+            for found in unit.tx.find(Query(Status, where={"id": request.id})):
+                return found
+        return unit.create(
+            Status, id=request.id, **(fields or _checked(request, "initial_status."))
+        )
 
     return work
 
@@ -108,16 +107,14 @@ def add_status(request: AddStatusRequest) -> Callable[[Unit], AddStatusResponse]
     fields = _checked(request)
 
     def work(unit: Unit) -> AddStatusResponse:
-        status = Status(id=unit.fresh_id(), created=unit.now, updated=unit.now, **fields)
-        unit.add(status)
-        return AddStatusResponse(status=status_view(status))
+        return AddStatusResponse(status=status_view(unit.create(Status, **fields)))
 
     return work
 
 
 def update_status(request: UpdateStatusRequest) -> Callable[[Unit], UpdateStatusResponse]:
     """Change the fields that are given, or exactly those that the mask names."""
-    id = checks.given_id("status_id", request.status_id)
+    id = checks.required_id("status_id", request.status_id)
     fields: dict[str, Any] = given(request, ("name", "description", "color", "kind"))
     if "color" in fields:
         fields["color"] = fields["color"] or DEFAULT_COLOR
@@ -133,7 +130,7 @@ def update_status(request: UpdateStatusRequest) -> Callable[[Unit], UpdateStatus
 
 def delete_status(request: DeleteStatusRequest) -> Callable[[Unit], DeleteStatusResponse]:
     """Remove a status that no item has."""
-    id = checks.given_id("status_id", request.status_id)
+    id = checks.required_id("status_id", request.status_id)
 
     def work(unit: Unit) -> DeleteStatusResponse:
         unit.remove(unit.current(Status, id, request.expected_version))
@@ -147,13 +144,4 @@ def add_defaults(unit: Unit) -> None:
     if unit.tx.revision > 1:
         return
     for name, kind, color in DEFAULTS:
-        unit.add(
-            Status(
-                id=unit.fresh_id(),
-                created=unit.now,
-                updated=unit.now,
-                name=name,
-                kind=kind,
-                color=color,
-            )
-        )
+        unit.create(Status, name=name, kind=kind, color=color)

@@ -11,7 +11,7 @@ import uuid_utils
 from statusthing.access import TRUSTED, Principal, require
 from statusthing.errors import RequestError
 from statusthing.model import View
-from statusthing.service.kept import once
+from statusthing.service.idempotency import once
 from statusthing.service.messages import Answer, Request
 from statusthing.service.operations import OPERATIONS
 from statusthing.service.resources import Items, Notes, Statuses
@@ -87,9 +87,13 @@ class StatusThing:
             once(request, operation.response, principal, work), principal, operation.ids
         )
 
+    async def revision(self) -> int:
+        """Return the store's head revision."""
+        return await self.store.read(lambda tx: tx.revision)
+
     async def add_default_statuses(self) -> None:
         """Make the default statuses, if nothing was ever written to the store."""
-        if await self.store.read(lambda tx: tx.revision):
+        if await self.revision():
             return
         await self._write(add_defaults, TRUSTED, len(DEFAULTS))
 

@@ -50,7 +50,7 @@ class Unit:
     Attributes:
         tx: the transaction, for reading.
         principal: whom the unit runs for.
-        now: the instant that what it writes bears.
+        now: the timestamp of everything it writes.
     """
 
     def __init__(self, tx: Transaction, principal: Principal, ids: Iterable[str]) -> None:
@@ -84,14 +84,18 @@ class Unit:
             )
         return record
 
-    def fresh_id(self) -> str:
-        """Return an id that no record has; as many are drawn before as the operation names."""
-        return next(self._ids)
+    def create(self, kind: type[R], /, *, id: str = "", **fields: Any) -> R:
+        """Add a record, and return it.
 
-    def add(self, record: Record) -> None:
-        """Add a record."""
+        Args:
+            kind: its type.
+            id: its id; one that was drawn before where it is empty.
+            fields: everything else that the unit does not know itself.
+        """
+        record = kind(id=id or next(self._ids), created=self.now, updated=self.now, **fields)
         self.tx.add(record)
         self._log(Action.ADDED, before=None, after=record)
+        return record
 
     def change(self, before: Record, after: Record) -> None:
         """Replace a record by its next version, unless nothing about it is new."""

@@ -5,25 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from statusthing.errors import StoreClosed, StoreUnavailable
-from statusthing.sql.transaction import CANNOT_SERVE, Database, Reading
+from statusthing.sql.database import Database
+from statusthing.sql.transaction import CANNOT_SERVE, Reading
 from statusthing.store import Transaction
 
 T = TypeVar("T")
 
 _CLOSED = "the store is closed"
-
-
-class ReadableDatabase(Database, Protocol):
-    """What the readers need to know of a database."""
-
-    def connect_reader(self) -> Connection:
-        """Open a connection that cannot write, and whose transactions see one snapshot."""
 
 
 class _Reader:
@@ -55,7 +49,7 @@ class Readers:
         alone: entered around each unit.
     """
 
-    def __init__(self, database: ReadableDatabase, alone: AbstractContextManager[None]) -> None:
+    def __init__(self, database: Database, alone: AbstractContextManager[None]) -> None:
         self._database = database
         self._alone = alone
         self._mine = _Mine()

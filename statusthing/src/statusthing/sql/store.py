@@ -11,18 +11,17 @@ import asyncio
 import atexit
 import os
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection
 from sqlalchemy.exc import DBAPIError
 
 from statusthing.errors import NestedUnit, StoreClosed, StoreUnavailable
 from statusthing.sql import schema
+from statusthing.sql.database import Database
 from statusthing.sql.readers import Readers
 from statusthing.sql.transaction import CANNOT_SERVE
 from statusthing.sql.writer import Writer
@@ -72,7 +71,7 @@ class Opened(msgspec.Struct, frozen=True):
     writer: Writer
 
 
-class SqlStore(ABC):
+class SqlStore(Database):
     """Obeys `statusthing.store` over an SQL database.
 
     Args:
@@ -86,31 +85,7 @@ class SqlStore(ABC):
         self._open: Opened | None = None
         self._pid = 0  # of the process that opened it
 
-    # What a database has to say for itself.
-
-    @staticmethod
-    @abstractmethod
-    def member(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-        """Make the condition that a column's value is in the set bound to `name`, of any size."""
-
-    @abstractmethod
-    def refused(self, error: DBAPIError) -> bool:
-        """Tell, by its code, whether an error is the refusal of a unique or foreign key."""
-
-    @abstractmethod
-    def connect_reader(self) -> Connection:
-        """Open a connection that cannot write, and whose transactions see one snapshot."""
-
-    @abstractmethod
-    def connect_writer(self) -> Connection:
-        """Open the connection that writes; its transactions take the write lock as they begin."""
-
-    @abstractmethod
-    def writer_lock(self) -> AbstractContextManager[None]:
-        """Hold off other processes, where the database's own locks are not enough.
-
-        Held whenever the writer's connection does something. Raises StoreUnavailable.
-        """
+    # What else a database has to say for itself.
 
     @abstractmethod
     def find_version(self) -> str | None:

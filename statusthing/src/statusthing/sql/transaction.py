@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, CursorResult, Row
+from sqlalchemy import Connection, CursorResult, Row
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.base import Executable
 
@@ -29,6 +29,7 @@ from statusthing.errors import (
 from statusthing.log import Change
 from statusthing.model import RECORDS, Record
 from statusthing.sql import statements
+from statusthing.sql.database import Database
 from statusthing.sql.tables import TABLES
 from statusthing.store import Query
 
@@ -50,17 +51,6 @@ class Head(msgspec.Struct, frozen=True):
     revision: int
     public_revision: int
     time: datetime
-
-
-class Database(Protocol):
-    """Where databases differ, as far as a transaction meets it."""
-
-    @staticmethod
-    def member(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-        """See `statements.Member`."""
-
-    def refused(self, error: DBAPIError) -> bool:
-        """Tell, by its code, whether an error is the refusal of a unique or foreign key."""
 
 
 def read_head(connection: Connection, *, lock: bool = False) -> Head:

@@ -21,15 +21,16 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from statusthing.errors import StoreClosed, StoreUnavailable
+from statusthing.sql.database import Database
 from statusthing.sql.statements import MOVE_HEAD
-from statusthing.sql.transaction import CANNOT_SERVE, Database, Head, Writing, read_head
+from statusthing.sql.transaction import CANNOT_SERVE, Head, Writing, read_head
 from statusthing.store import Transaction
 
 T = TypeVar("T")
@@ -39,19 +40,6 @@ BATCH_UNITS = 64
 
 BATCH_SECONDS = 0.02
 """For how long a batch takes in further units."""
-
-
-class WritableDatabase(Database, Protocol):
-    """What the writer needs to know of a database."""
-
-    def connect_writer(self) -> Connection:
-        """Open the connection that writes; its transactions take the write lock as they begin."""
-
-    def writer_lock(self) -> AbstractContextManager[None]:
-        """Hold off other processes, where the database's own locks are not enough.
-
-        Held whenever the writer's connection does something. Raises StoreUnavailable.
-        """
 
 
 class _Unit:
@@ -76,7 +64,7 @@ class Writer:
 
     def __init__(
         self,
-        database: WritableDatabase,
+        database: Database,
         alone: AbstractContextManager[None],
         announce: Callable[[int], None],
     ) -> None:

@@ -58,7 +58,7 @@ def routes(st: StatusThing, ready: Callable[[], Awaitable[None]]) -> list[Route]
         """Tell whether the store answers too."""
         try:
             await ready()
-            await st.store.read(lambda tx: tx.revision)
+            await st.revision()
         except (StoreError, UserMistake) as error:
             _log.error("not ready: %s", error, exc_info=error)
             answer = {"status": "unavailable", "reason": "the store does not answer"}
