@@ -1,4 +1,4 @@
-"""StatusThing: a status page to embed, to serve, and to keep in a store of one's choice.
+"""StatusThing: a status page to embed or to serve, over a pluggable store.
 
 `build_app` is loaded when it is first asked for, so that a program that only calls the service in
 process pays for neither the web nor protobuf.

@@ -26,7 +26,7 @@ class Role(enum.IntEnum):
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody who acts.
+    """Whom an operation runs for.
 
     Attributes:
         name: how the log names them; also the scope of their idempotency keys.
@@ -70,7 +70,7 @@ def require(principal: Principal, operation: str) -> None:
 
     Raises:
         Unauthenticated: the operation needs a role, and the caller is anonymous.
-        PermissionDenied: the caller's role does not reach.
+        PermissionDenied: the caller's role is too low.
     """
     needed = PERMISSIONS.get(operation)
     if needed is not None and principal.role >= needed:

@@ -1,7 +1,8 @@
 """The `statusthing` command.
 
-Exit codes: 0; 2 for a mistake of whoever typed the command, told in one line on stderr; 1 for
-anything else. Every option can also come from the environment, as `STATUSTHING_` and its name.
+Exit codes: 0; 2 for a mistake in the command or its arguments, reported in one line on stderr;
+1 for anything else. Every option can also be set by a variable of the environment, `STATUSTHING_`
+and its name.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ def serve(store: str, addr: str, *, devmode: bool) -> None:
     host, _ = server.host_and_port(addr)
     if not is_loopback(host):
         msg = (
-            f"cannot listen on {addr}: whoever reaches this server may write, so it listens on "
-            "this machine only; give 127.0.0.1:9000, localhost:9000, [::1]:9000 or another port"
+            f"cannot listen on {addr}: anyone who can reach this server may write, so it listens "
+            "on loopback addresses only; use 127.0.0.1:9000, localhost:9000 or [::1]:9000"
         )
         raise UserMistake(msg)
     chosen = open_store(store)

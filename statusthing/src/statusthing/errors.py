@@ -24,7 +24,7 @@ class RequestError(StatusThingError):
     """A request that cannot be carried out as it stands.
 
     Attributes:
-        revision: the head revision that this was found at, where the store was asked.
+        revision: the head revision at which the error arose; None if the store was not asked.
     """
 
     revision: int | None = None
@@ -122,7 +122,7 @@ class Unauthenticated(RequestError):
 
 
 class PermissionDenied(RequestError):
-    """The caller is known, and may not do this."""
+    """The caller is known, but lacks the role."""
 
 
 class StoreError(StatusThingError):
@@ -130,7 +130,7 @@ class StoreError(StatusThingError):
 
 
 class StoreUnavailable(StoreError):
-    """The store is away, full or broken for now; a unit that raised this left no trace."""
+    """The store cannot be reached or cannot work now; the unit had no effect."""
 
 
 class StoreClosed(StoreUnavailable):

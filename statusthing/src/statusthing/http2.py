@@ -1,4 +1,4 @@
-"""Hypercorn's HTTP/2 connection, mended for gRPC: long-lived, many calls, some of them refused.
+"""Hypercorn's HTTP/2 connection, patched for long-lived gRPC connections.
 
 Hypercorn has no setting for the class of its HTTP/2 connections; `statusthing.server` puts this one
 in its place. Each departure names its cause, and has a test in `tests/test_server.py` that fails
@@ -56,10 +56,10 @@ class Http2Protocol(H2Protocol):
     async def initiate(
         self, headers: list[tuple[bytes, bytes]] | None = None, settings: bytes | None = None
     ) -> None:
-        """Begin, and count as idle until there is a call.
+        """Start, and count as idle until the first call.
 
-        Hypercorn takes the preface of HTTP/2 for a request of HTTP/1, which ends the idleness, and
-        a connection that is never used would never be closed, nor when the server stops.
+        Hypercorn counts the HTTP/2 preface as a request, so an unused connection would never time
+        out, nor close when the server stops.
         https://github.com/pgjones/hypercorn/blob/0.18.0/src/hypercorn/protocol/h11.py
         """
         await super().initiate(headers, settings)
@@ -80,7 +80,7 @@ class Http2Protocol(H2Protocol):
                 await buffer.close()
 
     async def say_goodbye(self, reason: ErrorCodes) -> None:
-        """Send GOAWAY, from which a client sees which of its calls nobody looked at."""
+        """Send GOAWAY, which tells the client which calls were not processed."""
         self.closed = True
         with suppress(ProtocolError):
             self.connection.close_connection(reason)

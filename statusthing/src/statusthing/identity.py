@@ -11,7 +11,7 @@ from statusthing.asgi import Scope
 from statusthing.errors import Unauthenticated
 
 Identify = Callable[[Scope], Awaitable[Principal | None]]
-"""Names the principal of a request, once and before its body is read; None is an anonymous one."""
+"""Returns the principal of a request, or None for anonymous; called before the body is read."""
 
 LOOPBACK_EDITOR = Principal(name="loopback", role=Role.EDITOR)
 """Whoever sits at this machine."""
@@ -21,16 +21,16 @@ _FORWARDED = (b"forwarded", b"x-forwarded-")
 
 
 async def loopback_identity(scope: Scope) -> Principal | None:
-    """Take callers on this machine for editors where they may write, everybody else for anonymous.
+    """Treat a POST from this machine as an editor's, and every other request as anonymous.
 
-    Reading needs no role, and what an anonymous visitor gets from a GET may be cached.
+    A GET stays anonymous so that its answer may be cached.
 
     The address of the peer and the name in `Host` must both be loopback: the first keeps out the
     network, the second keeps out web pages that had their own name resolve to this machine (DNS
-    rebinding). Whoever was forwarded by a proxy sits elsewhere.
+    rebinding). A request that a proxy forwarded counts as remote.
 
     Raises:
-        Unauthenticated: there are credentials; nobody was ever given any.
+        Unauthenticated: the request has credentials, and this rule issues none.
     """
     hosts = []
     forwarded = False
@@ -53,7 +53,7 @@ async def loopback_identity(scope: Scope) -> Principal | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address means this machine and nothing else."""
+    """Return whether a host name or address means this machine and nothing else."""
     if host.lower() == "localhost":
         return True
     try:

@@ -75,7 +75,7 @@ class MemoryStore:
             self._wakeup.announce(self._state.revision)
 
     async def migrate(self) -> None:
-        """Do nothing: what lives in memory is as old as the code."""
+        """Do nothing: data in memory always has the current layout."""
 
     async def close(self) -> None:
         """End the waiting calls. The data stays with the object, and `open` takes it up again."""

@@ -55,8 +55,8 @@ def instant(microseconds: int) -> datetime:
 DEFAULT_COLOR = "#5DFC0A"
 
 
-# Records and views are off the garbage collector's list (gc=False): what cannot change cannot come
-# to refer to itself, and lists of thousands are made and dropped for every answer.
+# gc=False: immutable records cannot form reference cycles, and an answer makes and drops thousands.
+# https://jcristharif.com/msgspec/structs.html#disabling-garbage-collection-advanced
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -85,7 +85,7 @@ class Status(Record, frozen=True, kw_only=True):
 
 
 class Item(Record, frozen=True, kw_only=True):
-    """A thing whose state is told to others. `position` orders pages, lowest first."""
+    """A thing whose status is published. `position` orders pages, lowest first."""
 
     name: str
     description: str = ""
@@ -101,7 +101,9 @@ class Note(Record, frozen=True, kw_only=True):
 
 
 class KeptAnswer(Record, frozen=True, kw_only=True):
-    """The answer that an idempotency key stands for. Its id is a digest of caller, RPC and key.
+    """The stored answer to a request with an idempotency key.
+
+    Its id is a digest of caller, RPC and key.
 
     Attributes:
         digest: SHA-256 of the request, in hexadecimal.
@@ -118,7 +120,7 @@ class RecordSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a store has to know about a record type.
 
     Attributes:
-        unique: fields that admit each value once; None never collides.
+        unique: fields whose values must be unique; None is exempt.
         references: field to the type whose id it holds; None refers to nothing.
         indexes: further fields that queries ask for.
         logged: whether a change to such a record is a change of the store's history. A type that is
@@ -189,7 +191,7 @@ class ItemView(View, frozen=True, kw_only=True):
 
 
 def status_view(status: Status) -> StatusView:
-    """Show a status."""
+    """Return the view of a status."""
     return StatusView(
         id=status.id,
         name=status.name,
@@ -202,7 +204,7 @@ def status_view(status: Status) -> StatusView:
 
 
 def note_view(note: Note) -> NoteView:
-    """Show a note."""
+    """Return the view of a note."""
     return NoteView(
         id=note.id,
         text=note.text,
@@ -215,7 +217,7 @@ def note_view(note: Note) -> NoteView:
 def item_view(
     item: Item, status: StatusView | None = None, notes: tuple[NoteView, ...] = ()
 ) -> ItemView:
-    """Show an item with the status and the notes that go with it."""
+    """Return the view of an item with its status and its notes."""
     return ItemView(
         id=item.id,
         name=item.name,

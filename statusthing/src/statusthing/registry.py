@@ -1,4 +1,4 @@
-"""From a URL's scheme to the store that keeps the data, through entry points.
+"""Finds the store for a URL by its scheme, through entry points.
 
 A distribution offers a store by an entry point in the group `statusthing.stores`: its name is the
 URL scheme, its value a callable that takes the URL and returns a store that is not open yet.

@@ -4,9 +4,9 @@
 or SIGTERM lets the calls in flight finish before the application shuts down. One process, one
 event loop.
 
-Everything this project has to say about Hypercorn is in this module: the configuration, the limits,
-and the work-arounds for what in Hypercorn 0.18 gets in the way of gRPC. Each names its cause, and
-`tests/test_server.py` has a test for each that fails without it.
+The configuration of Hypercorn, the limits, and the work-arounds for faults of Hypercorn 0.18 are
+here; those for HTTP/2 are in `statusthing.http2`. Each names its cause, and `tests/test_server.py`
+has a test for each that fails without it.
 """
 
 from __future__ import annotations
@@ -73,13 +73,13 @@ more, tries again without a pause and logs each time.
 """
 
 SPARE_FILES = 64
-"""How many files are left to everything that is not a connection."""
+"""Files kept for everything but connections."""
 
 UNREAD_BYTES = 32 * 1024 * 1024
-"""How much of a body that nobody reads is taken in, so that the client gets to read the answer."""
+"""How many bytes of an unread body are discarded so that the client can read the answer."""
 
 UNREAD_SECONDS = 2.0
-"""For how long that is done."""
+"""The longest time spent on that."""
 
 
 _log = logging.getLogger(__name__)
@@ -98,12 +98,12 @@ _REASONS = {
 def run(app: ASGIApp, *, addr: str, on_start: Callable[[str], None]) -> None:
     """Serve `app` until SIGINT or SIGTERM, then finish the calls in flight and return.
 
-    To be called from the main thread. From the first of the two signals on both are ignored, so
-    that another one does not interrupt a process that is on its way out.
+    To be called from the main thread. After the first signal both are ignored,
+    so that a second cannot interrupt the shutdown.
 
     Args:
-        app: an ASGI application. An exception from its lifespan startup or shutdown comes out of
-            here as it is; there is no serving without lifespan after a failed startup.
+        app: an ASGI application. An exception from its lifespan propagates unchanged; if
+            startup fails, nothing is served.
         addr: `HOST:PORT`, `[IPv6]:PORT`; port 0 takes a free one.
         on_start: called once, with a URL such as `http://127.0.0.1:9000`, when it answers.
 

@@ -23,11 +23,11 @@ and what every unit may rely on; they are cited by number where they are tested.
 **Records**
 
 * **R9** A record comes back equal to what was added, text by code point and instants to the
-  microsecond in UTC, and so does an entry of the log. Nobody can change a stored one from
-  outside.
+  microsecond in UTC, and so does an entry of the log. A caller cannot change what is
+  stored through an object that it holds.
 * **R10** `add` refuses an id that is there (`AlreadyExists`, field `id`), a value taken in a
   unique field (`AlreadyExists`, naming the field) and a reference to nothing
-  (`MissingReference`). None collides with nothing and refers to nothing. Text is compared by code
+  (`MissingReference`). A None field never conflicts and refers to nothing. Text is compared by code
   point.
 * **R11** `replace` refuses what `add` refuses, a record that is not there (`NotFound`), and a
   stored version other than `expect` (`VersionConflict`). It writes the whole record.
@@ -39,10 +39,10 @@ and what every unit may rely on; they are cited by number where they are tested.
 **Queries**
 
 * **R14** Conditions are joined by AND. A plain value asks for equality (None: for None), a
-  frozenset for membership (empty: nothing matches), a `Range` for `ge <= value < lt`, where
-  None never lies.
+  frozenset for membership (empty: nothing matches), a `Range` for `ge <= value < lt`, which
+  None never satisfies.
 * **R15** Records come in the order `(created, id)`, changes in `(revision, seq)`, ids compared by
-  code point; `descending` turns it round. `after` continues strictly behind a key in that order;
+  code point; `descending` reverses it. `after` continues strictly behind a key in that order;
   `limit` cuts.
 * **R16** `newest_per=(field, n)` keeps, for each value of `field`, the n records that come last
   in ascending order; the result is ordered as ever.
@@ -62,7 +62,8 @@ and what every unit may rely on; they are cited by number where they are tested.
 * **R21** `transaction.public_revision` is the last revision with a public change, as of the
   snapshot.
 * **R22** `wait(after)` returns the head as soon as it is above `after`, at once if it is already,
-  whoever moved it. Cancelling it is harmless; `close` ends it with `StoreClosed`.
+  whichever process
+  moved it. Cancelling it is harmless; `close` ends it with `StoreClosed`.
 
 **Life**
 
@@ -71,7 +72,7 @@ and what every unit may rely on; they are cited by number where they are tested.
   lock and does nothing when nothing is to do. `open` on an open store and `close` on a closed one
   do nothing.
 * **R24** Only the errors of `statusthing.errors` escape, chained to the driver's own. A store
-  that is away raises `StoreUnavailable`; a closed one `StoreClosed`.
+  that cannot be reached raises `StoreUnavailable`; a closed one `StoreClosed`.
 
 Stores are dumb on purpose: no clock, no ids, no policy, no default data, no wire formats.
 """

@@ -1,7 +1,6 @@
 """Connections to the file, each with the pragmas that its use asks for.
 
-Pragmas are requests: SQLite passes over in silence what it does not know or cannot fulfil. Each is
-therefore read back. https://www.sqlite.org/pragma.html
+SQLite silently ignores pragmas that it does not know or cannot apply, so each one is read back. https://www.sqlite.org/pragma.html
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ def connect(file: Path, parameters: str, pragmas: Pragmas) -> sqlite3.Connection
     connection = sqlite3.connect(
         f"{file.as_uri()}?{parameters}",
         uri=True,
-        # The module shall begin no transaction by itself.
+        # sqlite3 must not begin transactions by itself.
         isolation_level=None,
         # Connections are closed by another thread than the one that uses them.
         check_same_thread=False,
@@ -80,7 +79,7 @@ def make_engine(connect: Callable[[], sqlite3.Connection], begin: Callable[[], s
         "sqlite://",
         creator=connect,
         poolclass=NullPool,
-        hide_parameters=True,  # what people wrote has no business in a log of errors
+        hide_parameters=True,  # keeps user content out of error logs
     )
 
     @event.listens_for(engine, "begin")

@@ -58,7 +58,7 @@ def held(path: Path, seconds: float) -> Iterator[None]:
         try:
             yield
         finally:
-            # Closing would not do: a child that was forked meanwhile holds the lock too.
+            # Closing is not enough: a child forked meanwhile shares the lock.
             _unlock(descriptor)
     finally:
         os.close(descriptor)

@@ -156,7 +156,7 @@ class SqliteStore(SqlStore):
                     return version
 
     def _check_place(self) -> None:
-        """Refuse what SQLite would wait for, overwrite, or leave unusable side files of."""
+        """Refuse paths on which SQLite would hang, overwrite data or leave unusable side files."""
         if not self._file.parent.is_dir():
             msg = f"the folder {self._file.parent} does not exist: make it first"
             raise UserMistake(msg)
@@ -186,7 +186,7 @@ class SqliteStore(SqlStore):
             if version != schema.NEWEST:
                 schema.upgrade(connection)
                 if connection.exec_driver_sql("PRAGMA foreign_key_check").all():
-                    raise StoreUnavailable("the data has references to nothing: restore a backup")
+                    raise StoreUnavailable("the data has dangling references: restore a backup")
         return version is None
 
     def _look(self, parameters: str) -> str | None:
@@ -237,7 +237,7 @@ class SqliteStore(SqlStore):
 
     @contextlib.contextmanager
     def _mistakes(self) -> Iterator[None]:
-        """Say what the operator can put right as a UserMistake."""
+        """Turn errors that the operator can fix into UserMistake."""
         try:
             yield
         except (OSError, StoreUnavailable) as error:
@@ -277,8 +277,8 @@ def _code(error: object) -> str:
 
 
 def _has_wal_fault(version: tuple[int, ...]) -> bool:
-    """Tell whether a version of SQLite can spoil a write-ahead log; see https://sqlite.org/wal.html.
+    """Return whether a version of SQLite can spoil a write-ahead log; see https://sqlite.org/wal.html.
 
-    3.51.3 put it right, and so did 3.44.6 and 3.50.7 for those who stayed behind.
+    Fixed in 3.51.3, and in older lines by 3.44.6 and 3.50.7.
     """
     return (3, 7, 0) <= version < _REPAIRED.get(version[:2], (3, 51, 3))

@@ -38,7 +38,7 @@ class Watch:
         self._closed = False
 
     def __enter__(self) -> None:
-        """Watch for one more."""
+        """Add a waiter, and start the thread if needed."""
         with self._changed:
             self._waiting += 1
             if self._thread is None and not self._closed:
@@ -48,7 +48,7 @@ class Watch:
                 self._thread.start()
 
     def __exit__(self, *_: object) -> None:
-        """Watch for one less."""
+        """Remove a waiter."""
         with self._changed:
             self._waiting -= 1
 

@@ -1,6 +1,6 @@
-"""How answers leave: whole, with a length, and cacheable where they may be; refusals too.
+"""How answers are sent: in one piece with a length, with ETags where they may be cached.
 
-connectrpc sends a head and a body apart, and leaves a body out where a request is no RPC.
+Refusals of requests that are not RPCs are here too; connectrpc would send them without a body.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NOT_MODIFIED = 304
 
 
 def header(scope: Scope, name: bytes) -> str:
-    """Return the first header of that name, in lower case; empty where there is none."""
+    """Return the first value of a header, whose name is given in lower case; empty if absent."""
     for key, value in scope["headers"]:
         if key == name:
             return str(value.decode("latin-1"))
@@ -98,7 +98,7 @@ def _matches(condition: str, tag: str) -> bool:
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a request is no RPC."""
+    """Why a request is not an RPC."""
 
     status: int
     code: Code
@@ -107,7 +107,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 async def refuse(scope: Scope, send: Send, content_type: str, refusal: Refusal) -> None:
-    """Answer a request that is no RPC, in the way of the protocol that it speaks."""
+    """Answer a request that is not an RPC, in the way of the protocol that it speaks."""
     scope["statusthing.code"] = refusal.code.value
     headers = [*refusal.headers, (b"cache-control", b"no-store")]
     if content_type in GRPC | GRPC_WEB:

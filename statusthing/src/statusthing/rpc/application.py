@@ -1,8 +1,7 @@
-"""The ASGI application that answers the RPCs, and refuses what is none.
+"""The ASGI application that answers RPCs, and refuses every request that is not one.
 
-connectrpc speaks the protocols. Around it stand the things that it leaves open: which RPCs there
-are, an answer with a body for what never becomes an RPC, who is asking, caching, and one piece with
-a length in the place of three chunks.
+connectrpc speaks the protocols. This module adds what it leaves open: the table of RPCs, error
+bodies for requests that are not RPCs, finding out who the caller is, and caching headers.
 """
 
 from __future__ import annotations
@@ -62,14 +61,14 @@ _PROTOCOL_HEADERS = {
     b"grpc-encoding": _ANY,
     b"grpc-timeout": re.compile(rb"[0-9]{1,8}[HMSmun]"),
 }
-"""What connectrpc needs of the headers, and how they look.
+"""The headers that connectrpc reads, and their valid form.
 
-It decodes every one that it is given, and refuses a malformed one before it is known who is asking.
+Only these are passed on: connectrpc would reject a malformed one before the caller is identified.
 """
 
 
 class _Call(msgspec.Struct):
-    """One request, as those who meet it on its way know it."""
+    """The state of one request, shared with the interceptor."""
 
     scope: Scope
     principal: Principal = ANONYMOUS
@@ -87,9 +86,9 @@ class _Gzip(GzipCompression):
 
 
 class _Codec:
-    """A codec whose defects are told as neutrally as all others.
+    """A codec whose encoding errors become neutral internal errors.
 
-    connectrpc encodes when nobody may put an error into words any more.
+    connectrpc encodes after the last interceptor, and would send their text.
     """
 
     def __init__(self, codec: JsonCodec | ProtoCodec) -> None:
@@ -175,7 +174,7 @@ class RpcApplication:
             _call.reset(token)
 
     def _refusal(self, scope: Scope, path: str, content_type: str) -> Refusal | None:
-        """Tell what keeps a request from being an RPC, if anything does."""
+        """Return why a request is not an RPC, or None if it is one."""
         method = self._methods.get(path)
         if method is None:
             return Refusal(404, Code.UNIMPLEMENTED, "there is no such RPC or page")
@@ -225,7 +224,7 @@ def _endpoint(st: StatusThing, row: Operation) -> Any:
     async def function(request: Request, ctx: RequestContext[Any, Any]) -> Any:
         left = ctx.timeout_ms
         if left is not None and left <= 0:
-            # connectrpc learns of it when the call first waits, which may be after its effect.
+            # connectrpc enforces the deadline at the first await, which may come after the write.
             raise ConnectError(Code.DEADLINE_EXCEEDED, "the deadline has passed")
         principal = _call.get().principal
         answer = await st.run(request, principal=principal)
@@ -241,7 +240,7 @@ def _endpoint(st: StatusThing, row: Operation) -> Any:
 
 
 class _Admission:
-    """Lets a call in before its body is read, and puts what goes wrong into words."""
+    """Authorises a call before its body is read, and turns exceptions into wire errors."""
 
     def __init__(self, identify: Identify, ready: Callable[[], Awaitable[None]]) -> None:
         self._identify = identify

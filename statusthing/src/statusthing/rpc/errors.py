@@ -125,7 +125,7 @@ def _with_detail(code: Code, message: str, detail: Message) -> ConnectError:
 def _clipped(text: str) -> str:
     """Cut what a message repeats of a request.
 
-    In gRPC it travels in headers, of which clients take 8 KiB, and which take time that grows with
-    the square of their length to compress.
+    In gRPC it travels in headers, which clients limit to 8 KiB and which take quadratic time to
+    compress.
     """
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."

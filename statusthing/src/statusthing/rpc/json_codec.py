@@ -53,7 +53,7 @@ class JsonCodec:
             InvalidArgument: it is not JSON, or not such a message.
         """
         if not data:
-            raise InvalidArgument("", 'the body is empty; the least there can be is "{}"')
+            raise InvalidArgument("", 'the body is empty; send at least "{}"')
         try:
             value = json.loads(
                 data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant

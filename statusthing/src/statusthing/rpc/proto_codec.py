@@ -48,7 +48,7 @@ def message_type(struct: type[msgspec.Struct]) -> type[Message]:
 
 
 class ProtoCodec:
-    """Encodes responses and decodes requests; what is unknown in them is not looked at.
+    """Encodes responses and decodes requests; unknown fields are ignored.
 
     Besides structs it takes messages as they are, for services that are not the domain's.
     """

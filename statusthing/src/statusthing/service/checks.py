@@ -102,7 +102,7 @@ def new_id(field: str, value: str) -> str:
 
 
 def can_exist(id: str) -> bool:
-    """Tell whether a record can have that id at all, so that a store never meets another."""
+    """Return whether a record can have that id at all, so that a store never meets another."""
     return _ID.fullmatch(id) is not None
 
 

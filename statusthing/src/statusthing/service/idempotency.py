@@ -32,7 +32,7 @@ def once(
     principal: Principal,
     work: Callable[[Unit], View],
 ) -> Callable[[Unit], View]:
-    """Let a unit of work happen once for its idempotency key, if the request has one.
+    """Make a unit of work run at most once per idempotency key.
 
     Args:
         request: what was asked; a key is scoped to its type and to the principal.

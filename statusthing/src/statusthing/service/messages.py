@@ -24,7 +24,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 class StatusInput(msgspec.Struct, frozen=True, kw_only=True):
     """A status that is to be made along with an item, or an existing one's id.
 
-    What the server decides itself (`timestamps`, `version`) may be there and is not looked at.
+    What the server decides itself (`timestamps`, `version`) may be there and is ignored.
     """
 
     id: str = ""

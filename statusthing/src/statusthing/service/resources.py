@@ -58,7 +58,7 @@ class Items:
             principal: whom it runs for.
 
         Raises:
-            InvalidArgument: a kind is none, or the token is not one of ours.
+            InvalidArgument: a kind is invalid, or the token is not from this list.
             TooManyResults: all would be more than 10 000.
         """
         answer = await self._run(
@@ -89,7 +89,7 @@ class Items:
         """Add an item.
 
         Args:
-            name: one line of at most 200 characters, unlike every other item's.
+            name: one line of at most 200 characters, unique among items.
             description: at most 2 000 characters.
             initial_status_id: the status it has.
             initial_status: or a status to make, or to find by its id.
@@ -224,7 +224,7 @@ class Statuses:
         """Add a status.
 
         Args:
-            name: one line of at most 200 characters, unlike every other status's.
+            name: one line of at most 200 characters, unique among statuses.
             kind: what it means.
             description: at most 2 000 characters.
             color: `#rgb`, `#rrggbb` or a colour that CSS names; empty for `#5DFC0A`.

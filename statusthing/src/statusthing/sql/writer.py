@@ -1,4 +1,4 @@
-"""The one thread of a process that writes: group commit.
+"""Group commit: one thread per process does all the writing.
 
 Callers queue units of work. The thread takes the store's writer lock, runs what is queued, each
 unit under a savepoint of its own, and commits once: a unit that comes alone waits for nobody, and
@@ -80,7 +80,7 @@ class Writer:
         self._thread = threading.Thread(target=self._serve, name="statusthing-writer", daemon=True)
 
     def start(self) -> None:
-        """Connect and write, so that what is wrong is known now, and begin to serve."""
+        """Connect and try a write, so that problems show now, then start the thread."""
         with self._database.writer_lock():
             self._connection = self._database.connect_writer()
             try:
@@ -224,7 +224,7 @@ def _fail(batch: list[_Unit], error: StoreUnavailable) -> None:
 
 
 def _deliver(batch: list[_Unit]) -> None:
-    """Tell the callers, each loop in one go."""
+    """Resolve the futures, with one wake-up per event loop."""
     by_loop: dict[asyncio.AbstractEventLoop, list[_Unit]] = {}
     for unit in batch:
         by_loop.setdefault(unit.future.get_loop(), []).append(unit)

@@ -55,7 +55,7 @@ def routes(st: StatusThing, ready: Callable[[], Awaitable[None]]) -> list[Route]
         return JSONResponse({"status": "ok"}, headers=_PROBE_HEADERS)
 
     async def readyz(_: Request) -> Response:
-        """Tell whether the store answers too."""
+        """Return whether the store answers too."""
         try:
             await ready()
             await st.revision()
