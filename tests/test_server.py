@@ -1,7 +1,7 @@
 """The server against real clients on 127.0.0.1: gRPC, bare HTTP/2, HTTP/1.1.
 
-Run as a program, this file serves one of the applications below, so that each test has a process of
-its own to signal.
+When run as a program, this file serves one of the applications below, so that each test has its own
+process to signal.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ class Running:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Running]]:
-    """Starts servers, and ends those that the test did not end."""
+    """Starts servers, and stops those that the test did not stop."""
     started: list[Running] = []
 
     def run(change: str = "") -> Running:
@@ -288,7 +288,7 @@ def codes(calls: list[Any]) -> Counter[grpc.StatusCode]:
 
 
 def test_a_connection_serves_more_than_a_thousand_calls(start: Callable[..., Running]) -> None:
-    """The number of calls that a connection has had ends none of them."""
+    """No call fails because of how many calls its connection has served."""
     with start().channel() as call:
         calls = [call("/echo", b"x") for _ in range(1_500)]
 
@@ -307,7 +307,7 @@ def test_a_refused_body_leaves_the_neighbours_alone(
 def test_hypercorn_still_has_the_late_data_fault(
     start: Callable[..., Running], http2: Callable[[Running], Http2]
 ) -> None:
-    """Fails once Hypercorn drops late bodies itself: take our own handling away then."""
+    """Fails once Hypercorn drops late bodies itself: then remove our own handling."""
     client = http2(start("late data fault"))
 
     assert not late_body_is_survived(client)
@@ -359,7 +359,7 @@ def test_an_oversize_message_is_always_resource_exhausted(start: Callable[..., R
 def test_an_early_answer_lets_the_request_end(
     start: Callable[..., Running], http2: Callable[[Running], Http2]
 ) -> None:
-    """What is still coming of a request that has been answered is dropped without an error."""
+    """The rest of a request that has been answered is dropped without an error."""
     client = http2(start())
     answered = client.open("/refuse")
     client.flush()
@@ -380,7 +380,7 @@ def test_an_early_answer_lets_the_request_end(
 def test_a_client_that_only_cancels_is_cut_off(
     start: Callable[..., Running], http2: Callable[[Running], Http2]
 ) -> None:
-    """One cancelled call more than the limit closes the connection."""
+    """One cancelled call over the limit closes the connection."""
     client = http2(start())
     for _ in range(http2_connection.CANCELLED_CALLS + 1):
         client.connection.reset_stream(client.open("/wait"), ErrorCodes.CANCEL)
@@ -395,7 +395,7 @@ def test_a_client_that_only_cancels_is_cut_off(
 def test_a_client_may_cancel_up_to_the_limit(
     start: Callable[..., Running], http2: Callable[[Running], Http2]
 ) -> None:
-    """As many cancelled calls as are allowed leave the connection as it was."""
+    """Cancelling as many calls as are allowed leaves the connection open."""
     client = http2(start())
     for _ in range(http2_connection.CANCELLED_CALLS):
         client.connection.reset_stream(client.open("/wait"), ErrorCodes.CANCEL)
@@ -464,7 +464,7 @@ def test_http1_connections_are_kept(start: Callable[..., Running]) -> None:
 
 
 def test_a_connection_outlives_an_answer_that_came_first(start: Callable[..., Running]) -> None:
-    """A body that comes after the answer was given is dropped, and the next request is served."""
+    """A body that comes after the answer is dropped, and the next request is served."""
     running = start()
     with closing(http.client.HTTPConnection("127.0.0.1", running.port, SECONDS)) as connection:
         connection.putrequest("POST", "/refuse-aloud")
@@ -484,7 +484,7 @@ def test_a_connection_outlives_an_answer_that_came_first(start: Callable[..., Ru
 
 
 def test_who_is_still_sending_gets_the_answer(start: Callable[..., Running]) -> None:
-    """A client that sends far more than anybody reads does not lose its answer to a reset."""
+    """A client that sends far more than is read does not lose its answer to a reset."""
     running = start()
     with closing(http.client.HTTPConnection("127.0.0.1", running.port, SECONDS)) as connection:
         connection.request("POST", "/refuse", bytes(20 * 2**20))
@@ -493,7 +493,7 @@ def test_who_is_still_sending_gets_the_answer(start: Callable[..., Running]) -> 
 
 
 def test_a_body_that_does_not_come_ends_the_connection(start: Callable[..., Running]) -> None:
-    """The answer comes all the same, and says that the connection closes."""
+    """The answer is sent anyway, and says that the connection closes."""
     running = start("short patience")
     with closing(http.client.HTTPConnection("127.0.0.1", running.port, SECONDS)) as connection:
         connection.putrequest("POST", "/refuse")
@@ -518,7 +518,7 @@ def test_answers_do_not_wait_for_acknowledgements() -> None:
 
 
 def test_long_headers_are_refused(start: Callable[..., Running]) -> None:
-    """Headers that go on beyond the limit get 431 instead of being collected."""
+    """Headers longer than the limit get 431 instead of being collected."""
     with socket.create_connection(("127.0.0.1", start().port), timeout=SECONDS) as client:
         client.sendall(b"GET / HTTP/1.1\r\nx: " + b"x" * server.HEADER_BYTES)
 
@@ -531,7 +531,7 @@ def test_long_headers_are_refused(start: Callable[..., Running]) -> None:
 def test_a_client_that_goes_away_is_not_logged(
     start: Callable[..., Running], http2: Callable[[Running], Http2]
 ) -> None:
-    """A client may leave at any moment without a line in the log."""
+    """A client may disconnect at any moment without a line in the log."""
     running = start()
     client = http2(running)
     client.open("/hold")
@@ -551,7 +551,7 @@ def test_a_client_that_goes_away_is_not_logged(
 
 
 def test_an_exception_of_the_application_is_logged_once(start: Callable[..., Running]) -> None:
-    """What the application does not catch is in the log with one traceback, and is a 500."""
+    """An exception that the application does not catch gives one traceback, and a 500."""
     running = start()
     connection = http.client.HTTPConnection(running.address, timeout=SECONDS)
     with closing(connection):
@@ -570,7 +570,7 @@ def test_an_exception_of_the_application_is_logged_once(start: Callable[..., Run
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_calls_in_flight_are_finished(start: Callable[..., Running], number: int) -> None:
-    """After a signal new calls are refused, those in flight are answered, and the store closes."""
+    """After a signal new calls are refused, running calls are answered, and the store closes."""
     running = start()
     with running.channel() as call:
         held = call("/hold")
@@ -588,7 +588,7 @@ def test_calls_in_flight_are_finished(start: Callable[..., Running], number: int
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_further_signals_do_no_harm(start: Callable[..., Running], number: int) -> None:
-    """However often somebody presses Ctrl-C, the process ends as after the first time."""
+    """However often Ctrl-C is pressed, the process ends as after the first time."""
     running = start()
     deadline = time.monotonic() + SECONDS
     while running.process.poll() is None and time.monotonic() < deadline:
@@ -615,7 +615,7 @@ def until_refused(port: int) -> None:
 def test_a_connection_without_a_call_does_not_hold_up_the_end(
     start: Callable[..., Running], http2: Callable[[Running], Http2]
 ) -> None:
-    """A client that has connected for later is told goodbye at once, however long the grace."""
+    """An idle client is told goodbye at once, however long the grace period."""
     running = start("long grace")
     client = http2(running)
     next(event for event in client.events() if isinstance(event, h2.events.SettingsAcknowledged))
@@ -629,8 +629,38 @@ def test_a_connection_without_a_call_does_not_hold_up_the_end(
     assert (code, errors) == (0, "")
 
 
+def test_a_client_that_said_all_it_had_to_say_leaves_nothing_behind(
+    start: Callable[..., Running],
+) -> None:
+    """A connection that the client half closed ends with its last answer."""
+    running = start("few connections")
+    request = b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
+    answers = []
+    for _ in range(6):
+        with socket.create_connection(("127.0.0.1", running.port), SECONDS) as connection:
+            connection.sendall(2 * request)
+            connection.shutdown(socket.SHUT_WR)
+            answers.append(connection.makefile("rb").read().count(b"HTTP/1.1 200"))
+
+    assert answers == [2] * 6
+    assert running.stop() == (0, "closed\n", "")
+
+
+def test_pipelined_requests_do_not_hold_up_the_end(start: Callable[..., Running]) -> None:
+    """Requests that nobody reads the answers of end with the server, and without a traceback."""
+    running = start("long grace")
+    request = b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
+    with socket.create_connection(("127.0.0.1", running.port), SECONDS) as connection:
+        connection.sendall(40 * request)
+        assert connection.recv(1)
+    code, _, errors = running.stop()
+
+    assert code == 0
+    assert "Traceback" not in errors
+
+
 def test_further_connections_are_closed_at_once(start: Callable[..., Running]) -> None:
-    """Those that are open are served, and so is the next client once there is room again."""
+    """Open connections are served, and so is the next client once there is room again."""
     running = start("few connections")
 
     def connect() -> socket.socket:
@@ -660,7 +690,7 @@ def test_further_connections_are_closed_at_once(start: Callable[..., Running]) -
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so."""
+    """Wait until a condition holds."""
     end = time.monotonic() + SECONDS
     while not condition():
         assert time.monotonic() < end
@@ -711,13 +741,13 @@ class Lifespan:
 
 
 def serve(app: Any, addr: str = "127.0.0.1:0") -> None:
-    """Run a server that must not come as far as serving."""
+    """Run a server that must not get as far as serving."""
     server.run(app, addr=addr, on_start=lambda _: pytest.fail("the server started"))
 
 
 @pytest.mark.usefixtures("signal_handlers")
 def test_an_exception_of_the_startup_comes_out_as_it_is() -> None:
-    """Whoever runs the server sees what went wrong, and not what the server made of it."""
+    """Whoever runs the server sees the original exception of the startup."""
     failure = UserMistake("cannot open the store")
 
     def open_store() -> None:
@@ -736,7 +766,7 @@ def test_an_exception_of_the_startup_comes_out_as_it_is() -> None:
 
 @pytest.mark.usefixtures("signal_handlers")
 def test_a_failed_start_gives_the_signals_back() -> None:
-    """A program that goes on after it can be interrupted as before."""
+    """After a failed start, the program can be interrupted as before."""
     before = signal.getsignal(signal.SIGINT)
 
     async def app(*_: Any) -> None:
@@ -749,13 +779,13 @@ def test_a_failed_start_gives_the_signals_back() -> None:
 
 
 def test_a_reported_failure_of_the_startup_is_an_error() -> None:
-    """An application that only reports its failure does not get served either."""
+    """An application that only reports its failure is not served either."""
     with pytest.raises(StatusThingError, match="no room"):
         serve(Lifespan("lifespan.startup.failed"))
 
 
 def test_a_taken_port_is_found_before_the_application_starts() -> None:
-    """The store of the second server is not touched when the first has the port."""
+    """If the first server has the port, the store of the second is not touched."""
     app = Lifespan()
     with server.listen("127.0.0.1:0") as taken:
         addr = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -774,7 +804,7 @@ def test_a_taken_port_is_found_before_the_application_starts() -> None:
     ],
 )
 def test_an_address_that_cannot_be_had(addr: str, reason: str) -> None:
-    """An address of another machine, or of none, is named with the reason."""
+    """An address of another machine, or of none, is refused by name, with the reason."""
     with pytest.raises(UserMistake, match=reason) as caught:
         server.listen(addr)
 
@@ -785,7 +815,7 @@ def test_an_address_that_cannot_be_had(addr: str, reason: str) -> None:
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
 @pytest.mark.parametrize("port", ["", ":", ":http", ":-1", ":65536", ":9000/"])
 def test_a_malformed_port(host: str, port: str) -> None:
-    """Anything but HOST:PORT is a mistake that the message shows how to mend."""
+    """Anything but HOST:PORT is a mistake, and the message shows the right form."""
     refuses(host + port)
 
 
@@ -796,7 +826,7 @@ def test_a_malformed_host(host: str) -> None:
 
 
 def refuses(addr: str) -> None:
-    """Expect one line that says how an address is written."""
+    """Expect a refusal in one line that says how an address is written."""
     with pytest.raises(UserMistake, match="must be HOST:PORT") as caught:
         server.listen(addr)
 
@@ -814,7 +844,7 @@ def test_hosts_and_free_ports(addr: str, host: str) -> None:
 
 
 def test_ipv6_urls(start: Callable[..., Running]) -> None:
-    """The URL of an IPv6 address has brackets, and answers."""
+    """The URL of an IPv6 address has brackets, and works."""
     running = start("ipv6")
     with running.channel() as call:
         assert running.address.startswith("[::1]:")

@@ -45,7 +45,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
     ],
 )
 def test_pragmas(store: SqliteStore, connect: str, name: str, value: object) -> None:
-    """They hold on each connection, also on the tenth."""
+    """The pragmas hold on every connection, even on the tenth."""
     for _ in range(10):
         with getattr(store, connect)() as connection:
             [[found]] = connection.exec_driver_sql(f"PRAGMA {name}").all()
@@ -54,13 +54,13 @@ def test_pragmas(store: SqliteStore, connect: str, name: str, value: object) -> 
 
 
 def test_a_reader_cannot_write(store: SqliteStore) -> None:
-    """Not even around the transaction that refuses to."""
+    """A reader's connection cannot write, whatever SQL it is given."""
     with store.connect_reader() as connection, pytest.raises(OperationalError):
         connection.exec_driver_sql("UPDATE statusthing_head SET revision = 7")
 
 
 def test_threads_that_end_leave_no_connections(file: File, store: SqliteStore) -> None:
-    """Files stay open for threads that live, whatever the number of those that lived."""
+    """However many threads have read and ended, only living ones keep files open."""
 
     def read() -> int:
         work: Any = store.read(lambda transaction: transaction.revision)
@@ -82,7 +82,7 @@ def test_threads_that_end_leave_no_connections(file: File, store: SqliteStore) -
 
 
 def test_close_lets_a_reading_unit_end(file: File, store: SqliteStore, run: Run) -> None:
-    """Its connection is not closed under it."""
+    """Closing the store does not close the connection of a unit that is still reading."""
     begun = threading.Event()
 
     def work(transaction: Transaction) -> int:
@@ -101,7 +101,7 @@ def test_close_lets_a_reading_unit_end(file: File, store: SqliteStore, run: Run)
 
 
 def test_a_closed_store_is_let_go(file: File, run: Run) -> None:
-    """Nothing in the process holds on to it: programs may open and close stores as they like."""
+    """Nothing in the process keeps a closed store alive, so programs may open and close many."""
     store = file.store()
     run(store.open())
     run(store.read(lambda transaction: transaction.find(Query(Item, {"id": frozenset("a")}))))
@@ -117,7 +117,7 @@ def test_a_closed_store_is_let_go(file: File, run: Run) -> None:
 
 @pytest.fixture
 def selects() -> Iterator[list[str]]:
-    """Grows by each SELECT that is executed."""
+    """A list to which each SELECT that is executed is added."""
     seen: list[str] = []
 
     def see(_: Any, __: Any, statement: str, *___: Any) -> None:
@@ -140,7 +140,7 @@ def test_statements_do_not_grow_with_the_items(
     items: int,
     filters: dict[str, Any],
 ) -> None:
-    """GetItem, ListItems and a page of it take four statements, of ten items or a thousand."""
+    """GetItem, ListItems and one page take four statements, for ten items or a thousand."""
     at = file.NOW
     run(
         store.write(
@@ -175,7 +175,7 @@ def test_statements_do_not_grow_with_the_items(
 def test_the_text_of_a_statement_does_not_depend_on_its_values(
     store: SqliteStore, run: Run, selects: list[str]
 ) -> None:
-    """Sets of every size are one statement, so that it is built once."""
+    """Sets of every size give the same statement, so that it is built only once."""
     for size in (0, 1, 2, 500):
         ids = frozenset(map(str, range(size)))
         run(store.read(lambda transaction, ids=ids: transaction.find(Query(Item, {"id": ids}))))  # type: ignore[misc]
@@ -201,14 +201,14 @@ def test_the_text_of_a_statement_does_not_depend_on_its_values(
     ],
 )
 def test_versions_with_the_fault(version: tuple[int, ...], fault: bool) -> None:  # noqa: FBT001
-    """Those from 3.7.0 to 3.51.2, without the two that were repaired."""
+    """SQLite 3.7.0 to 3.51.2 has the fault, except for the two repaired versions."""
     assert _has_wal_fault(version) == fault
 
 
 def test_the_fault_is_mentioned_once(
     file: File, run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """When the store opens, at INFO."""
+    """Opening a store on an SQLite with the fault logs one line, at INFO."""
     monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 51, 2))
     with caplog.at_level(logging.INFO, "statusthing.sqlite"):
         store = file.store()

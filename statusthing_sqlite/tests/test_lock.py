@@ -20,7 +20,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 def test_one_holds_it_at_a_time(tmp_path: Path) -> None:
-    """Whoever comes second waits in vain for as long as it said, and gets it later."""
+    """A second taker waits in vain for as long as it said, and gets the lock once it is free."""
     path = tmp_path / "lock"
     with held(path, 1), pytest.raises(StoreUnavailable), held(path, 0.01):
         pass
@@ -29,7 +29,7 @@ def test_one_holds_it_at_a_time(tmp_path: Path) -> None:
 
 
 def test_the_writer_holds_it_around_each_batch(file: File, store: SqliteStore, run: Run) -> None:
-    """While a unit runs nobody else can have it, and behind it anybody can."""
+    """While a unit runs nobody else can take the lock, and afterwards anybody can."""
     path = file.path.with_name("statusthing.db-lock")
 
     def work(_: Transaction) -> bool:

@@ -20,7 +20,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 def test_two_processes_write_in_one_line(file: File, store: SqliteStore, run: Run) -> None:
-    """No update is lost, no revision left out or given twice, and no process sees an error."""
+    """No update is lost, no revision is skipped or given twice, and no process sees an error."""
     run(store.write(file.add(file.item("counter")), now=file.NOW))
 
     processes = [file.start("count", "300") for _ in range(2)]
@@ -35,7 +35,7 @@ def test_two_processes_write_in_one_line(file: File, store: SqliteStore, run: Ru
 
 
 def test_eight_processes_open_an_empty_file_at_once(file: File) -> None:
-    """One of them lays it out, all of them work."""
+    """One of the processes lays out the file, and all of them can use it."""
     processes = [file.start("open") for _ in range(8)]
     ends = [(process.communicate(timeout=60)[0], process.returncode) for process in processes]
 
@@ -46,7 +46,7 @@ def test_eight_processes_open_an_empty_file_at_once(file: File) -> None:
 
 
 def test_alembic_is_loaded_for_migrations_only(file: File, store: SqliteStore) -> None:
-    """Opening a file that is up to date does not pay for it."""
+    """Opening a file that is up to date does not load Alembic."""
     assert store.schema.created
     printed, _ = file.start("open").communicate(timeout=60)
 
@@ -54,7 +54,7 @@ def test_alembic_is_loaded_for_migrations_only(file: File, store: SqliteStore) -
 
 
 def test_wait_is_woken_by_another_process(file: File, store: SqliteStore, run: Run) -> None:
-    """A commit elsewhere ends a wait here."""
+    """A commit in another process ends a wait in this one."""
     run(store.write(file.add(file.item("counter")), now=file.NOW))
 
     async def work() -> int:
@@ -70,7 +70,7 @@ def test_wait_is_woken_by_another_process(file: File, store: SqliteStore, run: R
 
 
 def test_a_program_may_end_without_closing(file: File, store: SqliteStore, run: Run) -> None:
-    """It exits at once and well, and what was acknowledged stands."""
+    """The program exits at once and without error, and its acknowledged writes are kept."""
     run(store.write(file.add(file.item("counter")), now=file.NOW))
     run(store.close())
 
@@ -83,7 +83,7 @@ def test_a_program_may_end_without_closing(file: File, store: SqliteStore, run: 
 
 
 def test_another_program_is_waited_for(file: File, store: SqliteStore, run: Run) -> None:
-    """A write waits for a lock that is soon released."""
+    """A write waits for another program's lock that is soon released."""
 
     async def work() -> None:
         with contextlib.closing(sqlite3.connect(file.path)) as other:
@@ -101,7 +101,7 @@ def test_another_program_is_waited_for(file: File, store: SqliteStore, run: Run)
 
 
 def test_waiting_for_another_program_has_an_end(file: File, store: SqliteStore, run: Run) -> None:
-    """StoreUnavailable, with a message that speaks of no lock; reads go on meanwhile."""
+    """The write fails with StoreUnavailable and no word about locks; reads still work."""
     with contextlib.closing(sqlite3.connect(file.path)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailable) as failure:

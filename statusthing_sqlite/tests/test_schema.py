@@ -70,7 +70,7 @@ def test_tables_hold_what_the_model_says() -> None:
 
 
 def test_the_newest_layout_is_the_last_migration() -> None:
-    """The constant that saves loading Alembic is right, and the history is one line."""
+    """The constant that spares loading Alembic is right, and the migrations form one line."""
     config = Config()
     config.set_main_option("script_location", schema.SCRIPTS)
     config.set_main_option("path_separator", "os")
@@ -80,7 +80,7 @@ def test_the_newest_layout_is_the_last_migration() -> None:
 
 
 def test_migrations_lay_out_the_tables(file: File, store: SqliteStore, tmp_path: Path) -> None:
-    """What they make is what `tables` says, down to the names of the constraints."""
+    """The migrations make what `tables` says, down to the names of the constraints."""
     assert store.schema.version == schema.NEWEST
     with engine_on(file.path) as migrated, engine_on(tmp_path / "made.db") as made:
         metadata.create_all(made)
@@ -114,7 +114,7 @@ def test_migrations_lay_out_the_tables(file: File, store: SqliteStore, tmp_path:
 
 
 def test_open_tells_whether_it_made_the_layout(file: File, run: Run) -> None:
-    """The first time it did, the second time it found it."""
+    """The first `open` says that it made the layout, and the second that it did not."""
     created = []
     for _ in range(2):
         store = file.store()
@@ -126,7 +126,7 @@ def test_open_tells_whether_it_made_the_layout(file: File, run: Run) -> None:
 
 
 def test_migrate_lays_out_what_is_empty_and_leaves_what_is_new(file: File, run: Run) -> None:
-    """It works on a store that is not open, and does nothing the second time."""
+    """`migrate` works on a store that is not open, and does nothing the second time."""
     run(file.store().migrate())
     before = file.folder()
     run(file.store().migrate())
@@ -146,7 +146,7 @@ def test_migrate_lays_out_what_is_empty_and_leaves_what_is_new(file: File, run: 
 def test_another_layout_is_left_untouched(
     file: File, run: Run, version: str, call: str, error: type[Exception]
 ) -> None:
-    """One line of refusal; not a byte of the file changes, and no file appears beside it."""
+    """Another layout is refused in one line, and no byte in the folder changes."""
     run(file.store().migrate())
     file.change(SET_VERSION, version)
     before = file.folder()
@@ -177,7 +177,7 @@ def upgrade():
 
 @pytest.fixture
 def next_release(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
-    """Turns this software into one with another layout; its step goes on with `more`."""
+    """Turn this software into a release with another layout; `more` extends its migration."""
 
     def turn(more: str) -> None:
         scripts = tmp_path / "migrations"
@@ -197,7 +197,7 @@ def note(id: str, item_id: str, at: datetime) -> Note:
 def test_an_older_layout_is_upgraded_with_its_data(
     file: File, run: Run, store: SqliteStore, next_release: Callable[[str], None]
 ) -> None:
-    """`open` refuses it; `migrate`, and `build_app` where it is told to, bring it up to date."""
+    """`open` refuses it; `migrate`, and `build_app` if told to, bring it up to date."""
     run(store.write(file.add(file.item("a"), note("n", "a", file.NOW)), now=file.NOW))
     run(store.close())
     next_release("")
@@ -216,7 +216,7 @@ def test_an_older_layout_is_upgraded_with_its_data(
 def test_an_upgrade_that_fails_changes_nothing(
     file: File, run: Run, store: SqliteStore, next_release: Callable[[str], None]
 ) -> None:
-    """All steps are one transaction: the layout is the old one, and so is the data."""
+    """All steps are one transaction, so the old layout and its data are still there."""
     run(store.write(file.add(file.item("a")), now=file.NOW))
     run(store.close())
     next_release('    raise LookupError("half way")')
@@ -241,7 +241,7 @@ async def lifespan(app: Any) -> None:
 
 
 def test_a_newer_layout_in_the_log_alone_is_seen(file: File, run: Run) -> None:
-    """A program that was killed leaves its last changes in the write-ahead log."""
+    """A newer layout is seen even if a killed program left it in the write-ahead log."""
     run(file.store().migrate())
     with closing(sqlite3.connect(file.path)) as killed:
         killed.execute(SET_VERSION, ["0002"])
@@ -261,7 +261,7 @@ def test_a_newer_layout_in_the_log_alone_is_seen(file: File, run: Run) -> None:
 @pytest.mark.parametrize("call", ["open", "migrate"])
 @pytest.mark.parametrize("content", ["tables", "text"])
 def test_what_is_not_ours_is_left_untouched(file: File, run: Run, call: str, content: str) -> None:
-    """A database of another program, or no database at all: one clear line."""
+    """Another program's database, or a file that is none, is refused with one clear line."""
     if content == "tables":
         file.change("CREATE TABLE accounts (id INTEGER)")
     else:
@@ -275,8 +275,17 @@ def test_what_is_not_ours_is_left_untouched(file: File, run: Run, call: str, con
     assert "\n" not in str(mistake.value)
 
 
+def test_a_file_has_one_path(file: File, run: Run) -> None:
+    """A file with hard links is refused: each path would have a write-ahead log of its own."""
+    run(file.store().migrate())
+    os.link(file.path, file.path.with_name("link.db"))
+    for path in (file.path, file.path.with_name("link.db")):
+        with pytest.raises(UserMistake, match="hard links"):
+            run(SqliteStore(path).open())
+
+
 def test_an_empty_file_is_an_empty_store(file: File, run: Run) -> None:
-    """As `tempfile` or `touch` make one."""
+    """An empty file, such as `tempfile` or `touch` make, is opened as an empty store."""
     file.path.touch()
     store = file.store()
     run(store.open())
@@ -286,7 +295,7 @@ def test_an_empty_file_is_an_empty_store(file: File, run: Run) -> None:
 
 
 def test_the_folder_must_be_there(file: File, run: Run) -> None:
-    """It is not made: the path may be mistyped."""
+    """A missing folder is refused and not created, because the path may be mistyped."""
     store = SqliteStore(file.path.parent / "none" / "statusthing.db")
 
     with pytest.raises(UserMistake, match="does not exist"):
@@ -294,14 +303,14 @@ def test_the_folder_must_be_there(file: File, run: Run) -> None:
 
 
 def test_a_folder_is_no_file(file: File, run: Run) -> None:
-    """It is called what it is."""
+    """A path that names a folder is refused as a folder."""
     with pytest.raises(UserMistake, match="is a folder"):
         run(SqliteStore(file.path.parent).open())
 
 
 @contextmanager
 def ordinary_user() -> Iterator[None]:
-    """Take away the power of root, to whom every file is open."""
+    """Give up the power of root, to whom every file is open."""
     if os.geteuid():
         yield
         return
@@ -318,7 +327,7 @@ def ordinary_user() -> Iterator[None]:
     ids=["unreadable", "unwritable", "folder unwritable"],
 )
 def test_permissions_are_asked_for(run: Run, file_mode: int, folder_mode: int) -> None:
-    """A file that this user cannot read or write is a mistake with one clear line."""
+    """A file that this user cannot read or write is a mistake, reported in one clear line."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = folder / "statusthing.db"

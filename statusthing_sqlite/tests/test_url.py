@@ -24,7 +24,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 def test_a_relative_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run, url: str, path: str
 ) -> None:
-    """Three slashes: in the folder where the program was when it made the store."""
+    """Three slashes mean a path from the folder the program was in when it made the store."""
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
     store = from_url(url)
@@ -37,7 +37,7 @@ def test_a_relative_path(
 
 
 def test_an_absolute_path(tmp_path: Path, run: Run) -> None:
-    """Four slashes."""
+    """Four slashes mean an absolute path."""
     url = f"sqlite:///{tmp_path}/statusthing.db"
     store = from_url(url)
     run(store.open())
@@ -59,6 +59,7 @@ def test_an_absolute_path(tmp_path: Path, run: Run) -> None:
         "sqlite:///statusthing.db?mode=ro",
         "sqlite:///statusthing.db#part",
         "sqlite:///a%00b",
+        "sqlite:///%FF.db",
         "sqlite:///:memory:",
     ],
 )
@@ -72,6 +73,6 @@ def test_anything_else_is_a_mistake(url: str) -> None:
 
 
 def test_memory_is_another_store() -> None:
-    """Whoever asks SQLite for it is told where it is."""
+    """Whoever asks SQLite for a store in memory is pointed to `memory://`."""
     with pytest.raises(UserMistake, match="memory://"):
         SqliteStore(":memory:")

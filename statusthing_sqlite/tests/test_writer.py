@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import resource
 import sqlite3
 import threading
@@ -51,7 +52,7 @@ async def together(
 
 @pytest.fixture
 def commits() -> Iterator[list[Any]]:
-    """Grows by one with each commit."""
+    """A list that grows by one with each commit."""
     seen: list[Any] = []
 
     def see(connection: Connection) -> None:
@@ -64,7 +65,7 @@ def commits() -> Iterator[list[Any]]:
 
 @contextlib.contextmanager
 def no_file_grows_beyond(size: int) -> Iterator[None]:
-    """Make every write behind `size` bytes fail, as on a full disk."""
+    """Make every write beyond `size` bytes fail, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -86,7 +87,7 @@ def test_units_that_come_together_share_a_commit(
 
 
 def test_a_unit_that_raises_is_undone_alone(file: File, store: SqliteStore, run: Run) -> None:
-    """The units before and behind it in its batch are kept, with revisions without a gap."""
+    """The units before and after it in its batch are kept, with revisions without a gap."""
 
     def fail(transaction: Transaction) -> None:
         file.add(file.item("b"))(transaction)
@@ -127,7 +128,7 @@ def test_the_writer_survives_what_units_raise(
 
 
 def test_a_failed_commit_fails_its_whole_batch(file: File, store: SqliteStore, run: Run) -> None:
-    """Every unit of it raises StoreUnavailable, nothing of it stands, and the next batch works."""
+    """Each unit raises StoreUnavailable, none of them is kept, and the next batch works."""
     run(store.write(file.add(file.item("a")), now=file.NOW))
     log_size = (file.path.parent / "statusthing.db-wal").stat().st_size
 
@@ -150,12 +151,12 @@ def test_a_failed_commit_fails_its_whole_batch(file: File, store: SqliteStore, r
 
 
 def limit_pages(connection: sqlite3.Connection, _: object) -> None:
-    """Make the database as good as full; SQLite then rolls back by itself."""
+    """Make the database almost full, so that SQLite rolls back by itself."""
     connection.execute("PRAGMA max_page_count=60")
 
 
 def limit_length(connection: sqlite3.Connection, _: object) -> None:
-    """Make SQLite refuse long text, which fails the statement alone."""
+    """Make SQLite refuse long text, which fails only that statement."""
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
 
 
@@ -167,7 +168,7 @@ def test_a_unit_that_the_database_failed_is_over(
     limit: Callable[[sqlite3.Connection, object], None],
     passed_over: tuple[type[Exception], ...],
 ) -> None:
-    """It fails as a whole, even if it passes over the error, and the next one works."""
+    """The unit fails as a whole, even if it ignores the error, and the next unit works."""
     large = file.item("large", description="x" * 1_000_000)
 
     def fill(transaction: Transaction) -> None:
@@ -193,7 +194,7 @@ def test_a_unit_that_the_database_failed_is_over(
 
 
 def test_a_lost_connection_is_replaced(file: File, store: SqliteStore, run: Run) -> None:
-    """The batch that finds it broken fails, the next one works."""
+    """The batch that finds the connection broken fails, and the next one works."""
     broken: list[sqlite3.Connection] = []
 
     def lose(_: Transaction) -> None:
@@ -226,7 +227,7 @@ class Dying(SqliteStore):
 
 
 def test_a_dead_writer_fails_everything_at_once(file: File, run: Run) -> None:
-    """What is queued, and what comes later, raises StoreUnavailable; reads go on; close ends."""
+    """Queued and later writes raise StoreUnavailable, reads still work, and close returns."""
     store = Dying(file.path)
     run(store.open())
     run(store.write(file.add(file.item("a")), now=file.NOW))
@@ -257,7 +258,7 @@ def refuses(store: SqliteStore) -> bool:
 
 
 def test_close_finishes_what_is_queued(file: File, run: Run) -> None:
-    """Writes that were queued before `close` are acknowledged, and stand in the one file."""
+    """Writes queued before `close` are acknowledged, and all of them are in the one file."""
 
     async def work() -> list[Any]:
         store = file.store()
@@ -286,7 +287,7 @@ def test_close_finishes_what_is_queued(file: File, run: Run) -> None:
 def test_a_write_that_changes_nothing_commits_nothing(
     file: File, store: SqliteStore, run: Run, commits: list[Any]
 ) -> None:
-    """Looking with `write` costs no write to the disk."""
+    """A `write` that only reads writes nothing to the disk."""
     del commits[:]
     run(store.write(lambda transaction: transaction.count(Query(Item)), now=file.NOW))
 
@@ -296,14 +297,14 @@ def test_a_write_that_changes_nothing_commits_nothing(
 def test_nothing_is_acknowledged_that_went_to_a_deleted_file(
     file: File, store: SqliteStore, run: Run
 ) -> None:
-    """Neither does a read tell what no longer is so; all is well once the file is back."""
+    """Once the file is gone, reads and writes are refused; once it is back, they work again."""
     run(store.write(file.add(file.item("a")), now=file.NOW))
     run(store.read(lambda transaction: transaction.revision))
     file.path.rename(file.path.with_name("moved.db"))
 
-    with pytest.raises(StoreUnavailable, match="moved or replaced"):
+    with pytest.raises(StoreUnavailable, match="moved, replaced"):
         run(store.write(file.add(file.item("b")), now=file.NOW))
-    with pytest.raises(StoreUnavailable, match="moved or replaced"):
+    with pytest.raises(StoreUnavailable, match="moved, replaced"):
         run(store.read(lambda transaction: transaction.revision))
 
     file.path.with_name("moved.db").rename(file.path)
@@ -312,8 +313,21 @@ def test_nothing_is_acknowledged_that_went_to_a_deleted_file(
     assert file.items() == ["a", "c"]
 
 
+def test_nothing_is_acknowledged_that_went_to_an_emptied_file(
+    file: File, store: SqliteStore, run: Run
+) -> None:
+    """A file that somebody truncated is no longer the database that was opened."""
+    run(store.write(file.add(file.item("a")), now=file.NOW))
+    os.truncate(file.path, 0)
+
+    with pytest.raises(StoreUnavailable, match="emptied"):
+        run(store.write(file.add(file.item("b")), now=file.NOW))
+    with pytest.raises(StoreUnavailable, match="emptied"):
+        run(store.read(lambda transaction: transaction.revision))
+
+
 class Deaf(SqliteStore):
-    """A store that does not hear of other processes."""
+    """A store that does not notice other processes."""
 
     def watch(self, announce: Callable[[int], None]) -> Watch:
         """Watch nothing."""
@@ -321,7 +335,7 @@ class Deaf(SqliteStore):
 
 
 def test_own_commits_wake_at_once(file: File, run: Run) -> None:
-    """Those who wait need not look at the file to hear of them."""
+    """Waiters hear of a commit in their own process without looking at the file."""
 
     async def work() -> int:
         store = Deaf(file.path)

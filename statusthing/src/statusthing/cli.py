@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from statusthing import __version__
-from statusthing.errors import SchemaMismatch, StatusThingError, UserMistake
+from statusthing.errors import SchemaMismatch, StatusThingError, UserMistake, with_cause
 from statusthing.identity import is_loopback
 from statusthing.registry import installed, open_store, origin
 from statusthing.store import Store
@@ -119,8 +119,7 @@ def main() -> None:
     except (UserMistake, SchemaMismatch) as error:
         _fail(str(error), 2)
     except StatusThingError as error:
-        cause = f" ({error.__cause__})" if error.__cause__ else ""
-        _fail(f"{error}{cause}", 1)
+        _fail(with_cause(error), 1)
     else:
         sys.exit(code if isinstance(code, int) else 0)
 

@@ -20,6 +20,11 @@ class StatusThingError(Exception):
     """The root of the family."""
 
 
+def with_cause(error: BaseException) -> str:
+    """Return an error's text with that of its cause, for the operator's eyes."""
+    return f"{error} ({error.__cause__!r})" if error.__cause__ else str(error)
+
+
 class RequestError(StatusThingError):
     """A request that cannot be carried out as it stands.
 

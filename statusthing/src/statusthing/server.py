@@ -27,6 +27,7 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
+from hypercorn.events import Event, Updated
 
 from statusthing.asgi import ASGIApp
 from statusthing.errors import StatusThingError, UserMistake
@@ -226,6 +227,8 @@ async def _serve(
                 _log.warning("%d connections are open: further ones are closed at once", most)
             try:
                 await _Connection(asgi, loop, config, context, state, reader, writer)
+            except asyncio.CancelledError:
+                pass  # by the end of `_serve`; asyncio logs a connection that ends so as a fault
             except Exception:  # noqa: BLE001 - whatever it was, the other connections go on
                 _log.exception("a connection failed")
             finally:
@@ -246,12 +249,13 @@ async def _serve(
                 await asyncio.sleep(0)
             server.close()
         await context.terminated.set()
-        await _ended(connections, GRACE_SECONDS)
+        await _ended(calls, GRACE_SECONDS)
         for task in calls:
             task.cancel()
         await _ended(connections, CUT_SECONDS)
-        for writer in connections.values():
+        for task, writer in connections.items():
             writer.transport.abort()
+            task.cancel()
         await _ended(connections, CUT_SECONDS)
 
 
@@ -279,9 +283,17 @@ class _Connection(TCPServer):
     https://github.com/pgjones/hypercorn/blob/0.18.0/src/hypercorn/asyncio/tcp_server.py
     """
 
+    left = False
+
     async def _read_data(self) -> None:
         await super()._read_data()
+        self.left = True
         await self.idle_task.stop()
+
+    async def protocol_send(self, event: Event) -> None:
+        """Take what the protocol has for the client, or news of the connection."""
+        if not (self.left and isinstance(event, Updated)):  # which would start the timer again
+            await super().protocol_send(event)
 
 
 class _Http1Request:

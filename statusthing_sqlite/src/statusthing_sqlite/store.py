@@ -53,6 +53,10 @@ _REPAIRED: Mapping[tuple[int, ...], tuple[int, int, int]] = {
     (3, 44): (3, 44, 6),
     (3, 50): (3, 50, 7),
 }
+_MOVED = (
+    "the database file was moved, replaced or emptied: put it back, or stop this program and "
+    "remove the -wal and -shm files beside it before another file takes its place"
+)
 _HEADER_BYTES = 100  # https://www.sqlite.org/fileformat2.html#the_database_header
 _MISTAKES = {
     "SQLITE_NOTADB": "is not an SQLite database",
@@ -171,7 +175,12 @@ class SqliteStore(SqlStore):
         if not os.access(self._file, os.R_OK | os.W_OK):
             msg = f"the database {self._path} {_MISTAKES['SQLITE_READONLY']}"
             raise UserMistake(msg)
-        if 0 < self._file.stat().st_size < _HEADER_BYTES:
+        stat = self._file.stat()
+        if stat.st_nlink > 1:
+            # SQLite names its log after the path: two paths to one file are two logs.
+            msg = f"the database {self._path} has hard links: keep one path to it"
+            raise UserMistake(msg)
+        if 0 < stat.st_size < _HEADER_BYTES:
             msg = f"the database {self._path} {_MISTAKES['SQLITE_NOTADB']}"
             raise UserMistake(msg)
 
@@ -228,12 +237,12 @@ class SqliteStore(SqlStore):
         # What is written to a file that was deleted or replaced is lost when the process ends, and
         # what is read from it is no longer so.
         if self._identify() != self._identity:
-            raise StoreUnavailable("the database file was moved or replaced: restart the program")
+            raise StoreUnavailable(_MOVED)
         return begin
 
     def _identify(self) -> tuple[int, int] | None:
         stamp = self._stamp()
-        return None if stamp is None else stamp[:2]
+        return None if stamp is None or stamp[2] == 0 else stamp[:2]
 
     @contextlib.contextmanager
     def _mistakes(self) -> Iterator[None]:
@@ -258,7 +267,10 @@ def from_url(url: str) -> SqliteStore:
         UserMistake: the URL holds anything else.
     """
     parts = urlsplit(url)
-    path = unquote(parts.path.removeprefix("/"))
+    try:
+        path = unquote(parts.path.removeprefix("/"), errors="strict")
+    except UnicodeDecodeError:
+        raise UserMistake("an SQLite URL is percent-encoded UTF-8") from None
     if parts.netloc:
         raise UserMistake(
             "an SQLite URL names no host: write sqlite:///file.db, with three slashes"

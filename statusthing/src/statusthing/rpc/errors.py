@@ -65,7 +65,7 @@ def on_the_wire(error: Exception) -> ConnectError:
         )
         return _with_detail(code, str(error), BadRequest(field_violations=[violation]))
     if code is Code.UNAVAILABLE:
-        _log.error("the store cannot serve: %s", error, exc_info=error)
+        _log.error("the store cannot serve: %s", errors.with_cause(error))
         return described(code, "the store is not available, try again later")
     return described(code, str(error))
 
@@ -102,6 +102,9 @@ def _completed(error: ConnectError) -> ConnectError:
     """Give an error of connectrpc's a detail; it also wraps what our codecs raise."""
     if error.details:
         return error
+    if error.code is Code.CANCELED and error.__cause__ is None:
+        # The call was cancelled from this side; a client that left is the effect of a timeout.
+        return described(Code.UNAVAILABLE, "the server is stopping, try again")
     if isinstance(error.__cause__, errors.RequestError):
         return on_the_wire(error.__cause__)
     if error.code is Code.INVALID_ARGUMENT:

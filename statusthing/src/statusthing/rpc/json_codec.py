@@ -160,7 +160,8 @@ def _enum(path: str, value: Any, names: dict[str, int]) -> int:
         return names[value]
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise InvalidArgument(path, f"must be one of {', '.join(names)}, or its number")
+    known = ", ".join(name for name, number in names.items() if number)
+    raise InvalidArgument(path, f"must be one of {known}, or its number")
 
 
 def _integer(path: str, value: Any, within: range) -> int:

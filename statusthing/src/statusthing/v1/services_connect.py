@@ -39,7 +39,7 @@ _GZIP_COMPRESSION = GzipCompression()
 
 class ItemsService(Protocol):
     """
-    Items: the things whose condition is shown.
+    Items: the things whose status is shown.
     """
     async def get_item(self, request: GetItemRequest, ctx: RequestContext[GetItemRequest, GetItemResponse], /) -> GetItemResponse:
         """
@@ -49,19 +49,19 @@ class ItemsService(Protocol):
 
     async def list_items(self, request: ListItemsRequest, ctx: RequestContext[ListItemsRequest, ListItemsResponse], /) -> ListItemsResponse:
         """
-        All items that satisfy the filters, each with its status.
+        All items that match the filters, each with its status.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
     async def add_item(self, request: AddItemRequest, ctx: RequestContext[AddItemRequest, AddItemResponse], /) -> AddItemResponse:
         """
-        Makes an item; its status and its first note can be made in the same step, all or nothing.
+        Adds an item; its status and its first note can be added in the same step, all or nothing.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
     async def update_item(self, request: UpdateItemRequest, ctx: RequestContext[UpdateItemRequest, UpdateItemResponse], /) -> UpdateItemResponse:
         """
-        Changes an item. A request that changes nothing succeeds and moves neither time nor version.
+        Changes an item. A request that changes nothing succeeds, and keeps the time and the version.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -155,7 +155,7 @@ class ItemsServiceASGIApplication(ConnectASGIApplication[ItemsService]):
 
 class ItemsServiceClient(ConnectClient):
     """
-    Items: the things whose condition is shown.
+    Items: the things whose status is shown.
     """
     def __init__(
         self,
@@ -215,7 +215,7 @@ class ItemsServiceClient(ConnectClient):
         use_get: bool = False,
     ) -> ListItemsResponse:
         """
-        All items that satisfy the filters, each with its status.
+        All items that match the filters, each with its status.
         """
         return await self.execute_unary(
             request=request,
@@ -239,7 +239,7 @@ class ItemsServiceClient(ConnectClient):
         timeout_ms: int | None = None,
     ) -> AddItemResponse:
         """
-        Makes an item; its status and its first note can be made in the same step, all or nothing.
+        Adds an item; its status and its first note can be added in the same step, all or nothing.
         """
         return await self.execute_unary(
             request=request,
@@ -262,7 +262,7 @@ class ItemsServiceClient(ConnectClient):
         timeout_ms: int | None = None,
     ) -> UpdateItemResponse:
         """
-        Changes an item. A request that changes nothing succeeds and moves neither time nor version.
+        Changes an item. A request that changes nothing succeeds, and keeps the time and the version.
         """
         return await self.execute_unary(
             request=request,
@@ -303,7 +303,7 @@ class ItemsServiceClient(ConnectClient):
 
 class ItemsServiceSync(Protocol):
     """
-    Items: the things whose condition is shown.
+    Items: the things whose status is shown.
     """
     def get_item(self, request: GetItemRequest, ctx: RequestContext[GetItemRequest, GetItemResponse], /) -> GetItemResponse:
         """
@@ -313,19 +313,19 @@ class ItemsServiceSync(Protocol):
 
     def list_items(self, request: ListItemsRequest, ctx: RequestContext[ListItemsRequest, ListItemsResponse], /) -> ListItemsResponse:
         """
-        All items that satisfy the filters, each with its status.
+        All items that match the filters, each with its status.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
     def add_item(self, request: AddItemRequest, ctx: RequestContext[AddItemRequest, AddItemResponse], /) -> AddItemResponse:
         """
-        Makes an item; its status and its first note can be made in the same step, all or nothing.
+        Adds an item; its status and its first note can be added in the same step, all or nothing.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
     def update_item(self, request: UpdateItemRequest, ctx: RequestContext[UpdateItemRequest, UpdateItemResponse], /) -> UpdateItemResponse:
         """
-        Changes an item. A request that changes nothing succeeds and moves neither time nor version.
+        Changes an item. A request that changes nothing succeeds, and keeps the time and the version.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -417,7 +417,7 @@ class ItemsServiceWSGIApplication(ConnectWSGIApplication):
 
 class ItemsServiceClientSync(ConnectClientSync):
     """
-    Items: the things whose condition is shown.
+    Items: the things whose status is shown.
     """
     def __init__(
         self,
@@ -477,7 +477,7 @@ class ItemsServiceClientSync(ConnectClientSync):
         use_get: bool = False,
     ) -> ListItemsResponse:
         """
-        All items that satisfy the filters, each with its status.
+        All items that match the filters, each with its status.
         """
         return self.execute_unary(
             request=request,
@@ -501,7 +501,7 @@ class ItemsServiceClientSync(ConnectClientSync):
         timeout_ms: int | None = None,
     ) -> AddItemResponse:
         """
-        Makes an item; its status and its first note can be made in the same step, all or nothing.
+        Adds an item; its status and its first note can be added in the same step, all or nothing.
         """
         return self.execute_unary(
             request=request,
@@ -524,7 +524,7 @@ class ItemsServiceClientSync(ConnectClientSync):
         timeout_ms: int | None = None,
     ) -> UpdateItemResponse:
         """
-        Changes an item. A request that changes nothing succeeds and moves neither time nor version.
+        Changes an item. A request that changes nothing succeeds, and keeps the time and the version.
         """
         return self.execute_unary(
             request=request,
@@ -574,26 +574,26 @@ class StatusService(Protocol):
 
     async def list_status(self, request: ListStatusRequest, ctx: RequestContext[ListStatusRequest, ListStatusResponse], /) -> ListStatusResponse:
         """
-        All statuses that satisfy the filter.
+        All statuses that match the filter.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
     async def add_status(self, request: AddStatusRequest, ctx: RequestContext[AddStatusRequest, AddStatusResponse], /) -> AddStatusResponse:
         """
-        Makes a status.
+        Adds a status.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
     async def update_status(self, request: UpdateStatusRequest, ctx: RequestContext[UpdateStatusRequest, UpdateStatusResponse], /) -> UpdateStatusResponse:
         """
-        Changes a status, for all items that have it. A request that changes nothing succeeds and
-        moves neither time nor version.
+        Changes a status, for all items that have it. A request that changes nothing succeeds, and
+        keeps the time and the version.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
     async def delete_status(self, request: DeleteStatusRequest, ctx: RequestContext[DeleteStatusRequest, DeleteStatusResponse], /) -> DeleteStatusResponse:
         """
-        Deletes a status. FAILED_PRECONDITION, with the number, while items have it.
+        Deletes a status. FAILED_PRECONDITION, with the number of items, while any item has it.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -741,7 +741,7 @@ class StatusServiceClient(ConnectClient):
         use_get: bool = False,
     ) -> ListStatusResponse:
         """
-        All statuses that satisfy the filter.
+        All statuses that match the filter.
         """
         return await self.execute_unary(
             request=request,
@@ -765,7 +765,7 @@ class StatusServiceClient(ConnectClient):
         timeout_ms: int | None = None,
     ) -> AddStatusResponse:
         """
-        Makes a status.
+        Adds a status.
         """
         return await self.execute_unary(
             request=request,
@@ -788,8 +788,8 @@ class StatusServiceClient(ConnectClient):
         timeout_ms: int | None = None,
     ) -> UpdateStatusResponse:
         """
-        Changes a status, for all items that have it. A request that changes nothing succeeds and
-        moves neither time nor version.
+        Changes a status, for all items that have it. A request that changes nothing succeeds, and
+        keeps the time and the version.
         """
         return await self.execute_unary(
             request=request,
@@ -812,7 +812,7 @@ class StatusServiceClient(ConnectClient):
         timeout_ms: int | None = None,
     ) -> DeleteStatusResponse:
         """
-        Deletes a status. FAILED_PRECONDITION, with the number, while items have it.
+        Deletes a status. FAILED_PRECONDITION, with the number of items, while any item has it.
         """
         return await self.execute_unary(
             request=request,
@@ -840,26 +840,26 @@ class StatusServiceSync(Protocol):
 
     def list_status(self, request: ListStatusRequest, ctx: RequestContext[ListStatusRequest, ListStatusResponse], /) -> ListStatusResponse:
         """
-        All statuses that satisfy the filter.
+        All statuses that match the filter.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
     def add_status(self, request: AddStatusRequest, ctx: RequestContext[AddStatusRequest, AddStatusResponse], /) -> AddStatusResponse:
         """
-        Makes a status.
+        Adds a status.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
     def update_status(self, request: UpdateStatusRequest, ctx: RequestContext[UpdateStatusRequest, UpdateStatusResponse], /) -> UpdateStatusResponse:
         """
-        Changes a status, for all items that have it. A request that changes nothing succeeds and
-        moves neither time nor version.
+        Changes a status, for all items that have it. A request that changes nothing succeeds, and
+        keeps the time and the version.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
     def delete_status(self, request: DeleteStatusRequest, ctx: RequestContext[DeleteStatusRequest, DeleteStatusResponse], /) -> DeleteStatusResponse:
         """
-        Deletes a status. FAILED_PRECONDITION, with the number, while items have it.
+        Deletes a status. FAILED_PRECONDITION, with the number of items, while any item has it.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -1005,7 +1005,7 @@ class StatusServiceClientSync(ConnectClientSync):
         use_get: bool = False,
     ) -> ListStatusResponse:
         """
-        All statuses that satisfy the filter.
+        All statuses that match the filter.
         """
         return self.execute_unary(
             request=request,
@@ -1029,7 +1029,7 @@ class StatusServiceClientSync(ConnectClientSync):
         timeout_ms: int | None = None,
     ) -> AddStatusResponse:
         """
-        Makes a status.
+        Adds a status.
         """
         return self.execute_unary(
             request=request,
@@ -1052,8 +1052,8 @@ class StatusServiceClientSync(ConnectClientSync):
         timeout_ms: int | None = None,
     ) -> UpdateStatusResponse:
         """
-        Changes a status, for all items that have it. A request that changes nothing succeeds and
-        moves neither time nor version.
+        Changes a status, for all items that have it. A request that changes nothing succeeds, and
+        keeps the time and the version.
         """
         return self.execute_unary(
             request=request,
@@ -1076,7 +1076,7 @@ class StatusServiceClientSync(ConnectClientSync):
         timeout_ms: int | None = None,
     ) -> DeleteStatusResponse:
         """
-        Deletes a status. FAILED_PRECONDITION, with the number, while items have it.
+        Deletes a status. FAILED_PRECONDITION, with the number of items, while any item has it.
         """
         return self.execute_unary(
             request=request,

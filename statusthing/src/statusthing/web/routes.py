@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from statusthing.errors import StoreError, UserMistake
+from statusthing.errors import StoreError, UserMistake, with_cause
 from statusthing.service import StatusThing
 
 _log = logging.getLogger("statusthing.web")
@@ -60,7 +60,7 @@ def routes(st: StatusThing, ready: Callable[[], Awaitable[None]]) -> list[Route]
             await ready()
             await st.revision()
         except (StoreError, UserMistake) as error:
-            _log.error("not ready: %s", error, exc_info=error)
+            _log.error("not ready: %s", with_cause(error))
             answer = {"status": "unavailable", "reason": "the store does not answer"}
             return JSONResponse(answer, status_code=503, headers=_PROBE_HEADERS)
         return JSONResponse({"status": "ok"}, headers=_PROBE_HEADERS)
