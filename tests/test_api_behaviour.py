@@ -178,7 +178,7 @@ def changed(client: Client, rpc: str, field: str, value: object) -> dict[str, An
 
 
 def refused(result: Result, field: str) -> bool:
-    """Tell whether a call was refused as invalid for the sake of this field alone."""
+    """Tell whether a call was refused as invalid because of this field alone."""
     return (result.code, result.fields) == ("invalid_argument", [field])
 
 
@@ -188,7 +188,7 @@ def refused(result: Result, field: str) -> bool:
 @pytest.mark.parametrize("value", [MISSING, "", "  \t", EM_SPACE], ids=repr)
 @pytest.mark.parametrize(("rpc", "field"), REQUIRED_TEXT)
 def test_required_text_cannot_be_blank(client: Client, rpc: str, field: str, value: object) -> None:
-    """Text that is missing, empty or blank is refused by the field's name."""
+    """Required text that is missing, empty or blank is refused, and the error names the field."""
     fields = changed(client, rpc, field, value)
 
     assert refused(client.call(rpc, **fields), field)
@@ -200,7 +200,7 @@ def test_required_text_cannot_be_blank(client: Client, rpc: str, field: str, val
     [("AddItem", "initial_note_text"), ("UpdateItem", "name"), ("UpdateStatus", "name")],
 )
 def test_optional_text_cannot_be_blank(client: Client, rpc: str, field: str, value: str) -> None:
-    """Text that may be left out, but not be blank, is refused by the field's name."""
+    """Text that may be left out, but not be blank, is refused, and the error names the field."""
     fields = valid(client, rpc) | {field: value}
 
     assert refused(client.call(rpc, **fields), field)
@@ -211,7 +211,7 @@ def test_optional_text_cannot_be_blank(client: Client, rpc: str, field: str, val
     ("rpc", "field"), [("AddStatus", "kind"), ("AddItem", "initial_status.kind")]
 )
 def test_a_kind_is_required(client: Client, rpc: str, field: str, value: object) -> None:
-    """A kind that is missing, unknown or outside the enum is refused by the field's name."""
+    """A kind that is missing, unknown or outside the enum is refused, with the field's name."""
     fields = changed(client, rpc, field, value)
 
     assert refused(client.call(rpc, **fields), field)
@@ -245,7 +245,7 @@ def test_an_id_is_required(client: Client, rpc: str, field: str, value: object) 
 @pytest.mark.parametrize("id", UNKNOWN_IDS)
 @pytest.mark.parametrize(("rpc", "field"), ID_FIELDS.items())
 def test_an_unknown_id_is_not_found(client: Client, rpc: str, field: str, id: str) -> None:
-    """An id that no record has, of whatever form, is not found, and the error says so in data."""
+    """An id that no record has, in whatever form, is NOT_FOUND, with a reason for programs."""
     text = {"note_text": "a text"} if rpc in {"AddNote", "UpdateNote"} else {}
 
     result = client.call(rpc, **{field: id}, **text)
@@ -256,7 +256,7 @@ def test_an_unknown_id_is_not_found(client: Client, rpc: str, field: str, id: st
 
 @pytest.mark.parametrize("id", UNKNOWN_IDS)
 def test_an_unknown_id_in_a_filter_matches_nothing(client: Client, id: str) -> None:
-    """A filter with an id that no status has lets nothing through, and is no error."""
+    """A filter with an id that no status has matches nothing, and is not an error."""
     status = add_status(client)
     item = add_item(client, initial_status_id=status["id"])
 
@@ -265,7 +265,7 @@ def test_an_unknown_id_in_a_filter_matches_nothing(client: Client, id: str) -> N
 
 
 def test_an_id_belongs_to_one_kind_of_record(client: Client) -> None:
-    """The id of an item is no id of a status or a note."""
+    """The id of an item does not find a status or a note."""
     item = add_item(client)
 
     assert client.call("GetStatus", status_id=item["id"]).code == "not_found"
@@ -287,7 +287,7 @@ def test_an_id_belongs_to_one_kind_of_record(client: Client) -> None:
 def test_validation_comes_before_existence(
     client: Client, rpc: str, fields: dict[str, Any], field: str
 ) -> None:
-    """A request that is wrong whatever the store holds is refused as such."""
+    """A request that is wrong whatever the store holds is refused as invalid."""
     assert refused(client.call(rpc, **fields), field)
 
 
@@ -312,7 +312,7 @@ def test_an_item_name_is_taken_once(client: Client) -> None:
 
 
 def test_a_status_name_is_taken_once(client: Client) -> None:
-    """A second status of the same name is refused, also along with an item."""
+    """A second status of the same name is refused, even when it is added with an item."""
     status = add_status(client)
     fields = {"name": status["name"], "kind": DOWN}
 
@@ -327,7 +327,7 @@ def test_a_status_name_is_taken_once(client: Client) -> None:
 def test_a_record_cannot_take_the_name_of_another(
     client: Client, rpc: str, field: str, add: Any
 ) -> None:
-    """A rename to a name that is taken is refused; its own name and a name given up are free."""
+    """A rename to a taken name is refused; a record's own name and a freed one are fine."""
     first, second = add(client), add(client)
     id = {field: second["id"]}
 
@@ -423,7 +423,7 @@ LIMITS = {"name": 200, "description": 2_000, "text": 10_000}
 @pytest.mark.parametrize("control", ["\0", "\x0b", "\x1b", "\x7f", "\x85"], ids=ascii)
 @pytest.mark.parametrize(("rpc", "field"), TEXT_FIELDS)
 def test_control_characters_are_refused(client: Client, rpc: str, field: str, control: str) -> None:
-    """Unicode category Cc has no place in any text."""
+    """Characters of the Unicode category Cc are refused in every text."""
     fields = changed(client, rpc, field, f"a{control}b")
 
     assert refused(client.call(rpc, **fields), field)
@@ -433,7 +433,7 @@ def test_control_characters_are_refused(client: Client, rpc: str, field: str, co
 @pytest.mark.parametrize("where", ["a{}b", "{}b", "a{}"])
 @pytest.mark.parametrize(("rpc", "field"), [row for row in TEXT_FIELDS if "name" in row[1]])
 def test_a_name_is_one_line(client: Client, rpc: str, field: str, where: str, control: str) -> None:
-    """A name has neither tabs nor line breaks, at its ends neither."""
+    """A name has no tabs and no line breaks, not even at its ends."""
     fields = changed(client, rpc, field, where.format(control))
 
     assert refused(client.call(rpc, **fields), field)
@@ -444,7 +444,7 @@ def test_a_name_is_one_line(client: Client, rpc: str, field: str, where: str, co
 def test_lengths_are_counted_in_code_points(
     client: Client, rpc: str, field: str, character: str
 ) -> None:
-    """A text of the longest length is taken, whatever its bytes, and one more is refused."""
+    """The longest text is accepted, however many bytes it has; one more code point is not."""
     limit = next(limit for end, limit in LIMITS.items() if field.endswith(end))
     start = uuid.uuid4().hex
     longest = start + character * (limit - len(start))
@@ -483,7 +483,7 @@ def test_a_color_is_kept_as_given(client: Client, color: str) -> None:
     [("AddStatus", "color"), ("UpdateStatus", "color"), ("AddItem", "initial_status.color")],
 )
 def test_what_is_no_color_is_refused(client: Client, rpc: str, field: str, color: str) -> None:
-    """Everything else is refused, system colours and keywords included."""
+    """Everything that is not a colour is refused, system colours and keywords included."""
     fields = changed(client, rpc, field, color)
 
     assert refused(client.call(rpc, **fields), field)
@@ -506,7 +506,7 @@ def test_a_status_without_a_color_gets_the_default(client: Client) -> None:
     ],
 )
 def test_a_kind_is_given_by_name_or_number(client: Client, number: int, name: str) -> None:
-    """Every kind can be given either way, and is answered by name."""
+    """Every kind can be given either way, and is returned by name."""
     by_name = add_status(client, kind=f"STATUS_KIND_{name}")
     by_number = add_status(client, kind=number)
 
@@ -514,7 +514,7 @@ def test_a_kind_is_given_by_name_or_number(client: Client, number: int, name: st
 
 
 def test_a_new_server_has_the_default_statuses(client: Client) -> None:
-    """The statuses that a server begins with, in their order."""
+    """A new server has the default statuses, in their order."""
     statuses = client.ok("ListStatus")["statuses"][:8]
 
     assert [(each["name"], each["kind"], each["color"]) for each in statuses] == [
@@ -533,7 +533,7 @@ def test_a_new_server_has_the_default_statuses(client: Client) -> None:
 
 
 def test_a_new_item_has_what_it_was_given(client: Client) -> None:
-    """AddItem answers the item as GetItem and ListItems do."""
+    """AddItem returns the item as GetItem and ListItems do."""
     status = add_status(client, kind=DOWN, description="really", color="red")
 
     item = add_item(
@@ -557,12 +557,12 @@ def test_a_new_item_has_what_it_was_given(client: Client) -> None:
 
 
 def test_the_least_item_is_a_name(client: Client) -> None:
-    """What was not given is left out of the answer."""
+    """An item needs only a name, and what was not given is left out of the answer."""
     assert set(add_item(client)) == {"id", "name", "timestamps", "version"}
 
 
 def test_the_status_id_wins_over_the_status(client: Client) -> None:
-    """Where both are given the existing status is taken and no other is made."""
+    """If both are given, the existing status is used and no other is added."""
     status = add_status(client)
     before = client.ok("ListStatus")
 
@@ -577,7 +577,7 @@ def test_the_status_id_wins_over_the_status(client: Client) -> None:
 
 
 def test_an_unused_status_is_not_looked_at(client: Client) -> None:
-    """Where the existing status is taken, what the other one holds does not matter."""
+    """If the existing status is used, the contents of the other one do not matter."""
     status = add_status(client)
 
     item = add_item(client, initial_status_id=status["id"], initial_status={"color": "nope"})
@@ -586,7 +586,7 @@ def test_an_unused_status_is_not_looked_at(client: Client) -> None:
 
 
 def test_an_item_can_bring_its_status(client: Client) -> None:
-    """The status is made with the item, with an id, times and a version of the server's."""
+    """The status is added with the item; the server gives it an id, times and a version."""
     name = unique()
     given = {"name": name, "kind": DOWN, "description": "why", "color": "#123", "version": 9}
 
@@ -598,7 +598,7 @@ def test_an_item_can_bring_its_status(client: Client) -> None:
 
 @pytest.mark.parametrize("length", [1, 64])
 def test_a_new_status_can_have_an_id_of_its_own(client: Client, length: int) -> None:
-    """An id that is given and free is honoured."""
+    """A new status gets the id that was asked for, if that is free."""
     id = f"A.z_9~-{uuid.uuid4().hex}".ljust(64, "0") if length == 64 else free_letter(client)
 
     status = add_item(client, initial_status={"id": id, "name": unique(), "kind": UP})["status"]
@@ -617,7 +617,7 @@ def free_letter(client: Client) -> str:
     "id", ["a b", "a/b", "x" * 65, "\N{LATIN SMALL LETTER E WITH ACUTE}", "a\n"]
 )
 def test_the_id_of_a_new_status_is_well_formed(client: Client, id: str) -> None:
-    """Other ids are refused by the field's name."""
+    """Malformed ids are refused, and the error names the field."""
     status = {"id": id, "name": unique(), "kind": UP}
 
     result = client.call("AddItem", name=unique(), initial_status=status)
@@ -626,7 +626,7 @@ def test_the_id_of_a_new_status_is_well_formed(client: Client, id: str) -> None:
 
 
 def test_an_existing_id_reuses_its_status(client: Client) -> None:
-    """The status with that id is taken as it is; what else was given does not change it."""
+    """The existing status is used as it is, whatever other fields were given."""
     status = add_status(client)
     given = {"id": status["id"], "name": unique(), "kind": DOWN, "color": "red"}
 
@@ -690,7 +690,7 @@ KINDS: dict[str, tuple[str, Any, Any]] = {
 def test_an_update_changes_one_field(
     client: Client, kind: str, field: str, value: Any, *, masked: bool
 ) -> None:
-    """The field that is given changes, with the version and the time, and nothing else."""
+    """Only the given field changes, along with the version and the time."""
     id_field, add, get = KINDS[kind]
     before = add(client)
     value = unique(value) if field == "name" else value
@@ -706,7 +706,7 @@ def test_an_update_changes_one_field(
 
 
 def test_an_item_changes_its_status(client: Client) -> None:
-    """An item takes another status, with and without a mask."""
+    """An item can be given another status, with and without a mask."""
     first, second = add_status(client), add_status(client)
     item = add_item(client)
 
@@ -804,7 +804,7 @@ def test_an_unknown_path_is_refused(client: Client, kind: str, path: str) -> Non
 
 
 def test_a_mask_leaves_out_what_it_does_not_name(client: Client) -> None:
-    """Fields that are given and not in the mask do not count."""
+    """Fields that are given but not in the mask are ignored."""
     item = add_item(client, description="old")
 
     client.ok(
@@ -820,7 +820,7 @@ def test_a_mask_leaves_out_what_it_does_not_name(client: Client) -> None:
 def test_an_update_without_fields_changes_nothing(
     client: Client, kind: str, mask: dict[str, str]
 ) -> None:
-    """It succeeds, and there is no log entry for it."""
+    """Such an update succeeds, and adds nothing to the log."""
     id_field, add, get = KINDS[kind]
     before = add(client)
     revision = head(client)
@@ -833,7 +833,7 @@ def test_an_update_without_fields_changes_nothing(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_update_to_what_is_stored_changes_nothing(client: Client, kind: str) -> None:
-    """It succeeds, and moves neither version nor time nor revision."""
+    """Such an update succeeds, and keeps the version, the time and the revision."""
     id_field, add, get = KINDS[kind]
     before = add(client)
     same = {"note_text": before["text"]} if kind == "Note" else {"name": before["name"]}
@@ -846,7 +846,7 @@ def test_an_update_to_what_is_stored_changes_nothing(client: Client, kind: str) 
 
 
 def test_an_item_cannot_take_an_unknown_status(client: Client) -> None:
-    """Nothing of the update is written."""
+    """An update with an unknown status is refused, and none of it is written."""
     before = add_item(client)
 
     result = client.call("UpdateItem", item_id=before["id"], name=unique(), status_id="gone")
@@ -859,7 +859,7 @@ def test_an_item_cannot_take_an_unknown_status(client: Client) -> None:
 @pytest.mark.parametrize("verb", ["Update", "Delete"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stale_version_is_refused(client: Client, kind: str, verb: str, expected: int) -> None:
-    """Whoever has not seen the record as it is changes nothing."""
+    """A change based on an older version of the record is refused."""
     id_field, add, get = KINDS[kind]
     id = add(client)["id"]
     text = {"note_text": "second"} if kind == "Note" else {"name": unique()}
@@ -876,7 +876,7 @@ def test_a_stale_version_is_refused(client: Client, kind: str, verb: str, expect
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_present_version_is_accepted(client: Client, kind: str) -> None:
-    """Whoever has seen the record as it is may change it and delete it."""
+    """A caller that has seen the current version may change and delete the record."""
     id_field, add, get = KINDS[kind]
     id = add(client)["id"]
     text = {"note_text": "second"} if kind == "Note" else {"name": unique()}
@@ -892,7 +892,7 @@ def test_the_present_version_is_accepted(client: Client, kind: str) -> None:
 
 
 def test_notes_do_not_move_their_item(client: Client) -> None:
-    """A note that is added, changed or deleted leaves version and time of its item alone."""
+    """Adding, changing or deleting a note leaves the version and time of its item alone."""
     item = add_item(client)
     note = add_note(client, item["id"])
     other = add_note(client, item["id"])
@@ -904,7 +904,7 @@ def test_notes_do_not_move_their_item(client: Client) -> None:
 
 
 def test_a_status_and_its_items_move_apart(client: Client) -> None:
-    """A status that changes moves none of its items, and an item that changes not its status."""
+    """Changing a status does not change its items' versions, nor the other way round."""
     item = add_item(client, initial_status={"name": unique(), "kind": UP})
     status_id = item["status"]["id"]
 
@@ -942,7 +942,7 @@ def nanoseconds(text: str) -> int:
 
 
 def test_every_write_makes_one_revision(client: Client) -> None:
-    """Answers tell the head they were read or written at, however much the write wrote."""
+    """Every answer has the head it saw or made, and a write adds one, whatever its size."""
     first = head(client)
     added = client.call(
         "AddItem",
@@ -965,7 +965,7 @@ def test_every_write_makes_one_revision(client: Client) -> None:
 
 
 def test_a_refused_write_uses_up_no_revision(client: Client) -> None:
-    """After a failure the head is where it was."""
+    """A refused write leaves the head where it was."""
     before = head(client)
 
     client.call("AddItem", name="")
@@ -978,7 +978,7 @@ def test_a_refused_write_uses_up_no_revision(client: Client) -> None:
 
 
 def test_a_deleted_item_takes_its_notes_along(client: Client) -> None:
-    """Neither the item nor its notes can be found any more, its status can."""
+    """The item and its notes can no longer be found, but its status can."""
     item = add_item(
         client, initial_status={"name": unique(), "kind": UP}, initial_note_text="a note"
     )
@@ -994,7 +994,7 @@ def test_a_deleted_item_takes_its_notes_along(client: Client) -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_status_in_use_cannot_be_deleted(client: Client, count: int) -> None:
-    """The error says how many items have it; without them it can go."""
+    """The error says how many items have the status; once none has, it can be deleted."""
     status = add_status(client)
     items = [add_item(client, initial_status_id=status["id"]) for _ in range(count)]
 
@@ -1012,7 +1012,7 @@ def test_a_status_in_use_cannot_be_deleted(client: Client, count: int) -> None:
 
 
 def test_a_list_is_in_the_order_of_creation(client: Client) -> None:
-    """Whatever their names and positions, and whatever changed since."""
+    """Lists keep the order of creation, whatever the names, positions and later changes."""
     status = add_status(client)
     added = [
         add_item(client, name=unique(letter), initial_status_id=status["id"], position=position)
@@ -1026,7 +1026,7 @@ def test_a_list_is_in_the_order_of_creation(client: Client) -> None:
 
 
 def test_a_list_has_notes_only_where_asked_for(client: Client) -> None:
-    """Without `extended` items come without notes, and else as GetItem gives them."""
+    """Without `extended`, items have no notes but are otherwise as GetItem returns them."""
     status = add_status(client)
     item = add_item(client, initial_status_id=status["id"], initial_note_text="a note")
     bare = {key: value for key, value in item.items() if key != "notes"}
@@ -1036,7 +1036,7 @@ def test_a_list_has_notes_only_where_asked_for(client: Client) -> None:
 
 
 def test_filters_of_items_combine(client: Client) -> None:
-    """Any of the statuses, any of the kinds, and both where both are given."""
+    """An item matches any of the statuses, any of the kinds, and both filters if both are given."""
     up, down, warning = (
         add_status(client, kind=kind) for kind in (UP, DOWN, "STATUS_KIND_WARNING")
     )
@@ -1058,7 +1058,7 @@ def test_filters_of_items_combine(client: Client) -> None:
 
 
 def test_statuses_are_filtered_by_kind(client: Client) -> None:
-    """Statuses of any of the kinds."""
+    """ListStatus returns the statuses of any of the kinds."""
     added = [add_status(client, kind=kind)["id"] for kind in (4, 5, 11)]
 
     def listed(*kinds: int) -> list[str]:
@@ -1093,7 +1093,7 @@ def test_pages_make_up_the_list(client: Client, size: int) -> None:
 
 
 def test_pages_hold_while_records_come_and_go(client: Client) -> None:
-    """A token goes on behind the record it was given for, even when that one is gone."""
+    """A token continues after the record it was given for, even if that has been deleted."""
     item = add_item(client)
     notes = [add_note(client, item["id"], str(number)) for number in range(4)]
     page = client.ok("ListNotes", item_id=item["id"], page_size=2)
@@ -1108,7 +1108,7 @@ def test_pages_hold_while_records_come_and_go(client: Client) -> None:
 
 
 def test_statuses_come_in_pages(client: Client) -> None:
-    """ListStatus pages as the others do."""
+    """ListStatus returns pages as the other lists do."""
     whole = client.ok("ListStatus")["statuses"]
 
     first = client.ok("ListStatus", page_size=3)
@@ -1121,7 +1121,7 @@ def test_statuses_come_in_pages(client: Client) -> None:
 @pytest.mark.parametrize("token", ["nope", "AAAA", "WzFd", "e30=", EM_SPACE, "x" * 5_000])
 @pytest.mark.parametrize("rpc", ["ListItems", "ListStatus", "ListNotes"])
 def test_a_made_up_page_token_is_refused(client: Client, rpc: str, token: str) -> None:
-    """A token that no list gave out is invalid."""
+    """A token that no list returned is invalid."""
     fields = valid(client, rpc)
 
     assert refused(client.call(rpc, **fields, page_token=token), "page_token")
@@ -1148,7 +1148,7 @@ def test_a_page_has_at_most_a_thousand(client: Client, long_item: str, size: int
 
 
 def test_page_size_0_asks_for_all(client: Client, long_item: str) -> None:
-    """Without a page size the list is whole, oldest first."""
+    """Without a page size the list is complete, oldest first."""
     listed = client.ok("ListNotes", item_id=long_item)
 
     assert [note["text"] for note in listed["notes"]] == [str(number) for number in range(1_001)]
@@ -1159,7 +1159,7 @@ def test_page_size_0_asks_for_all(client: Client, long_item: str) -> None:
 
 
 def test_an_item_brings_its_newest_hundred_notes(client: Client) -> None:
-    """Oldest first, in GetItem and in an extended list, next to items with fewer."""
+    """GetItem and an extended list return them oldest first, beside items with fewer."""
     status = add_status(client)
     item, other = (add_item(client, initial_status_id=status["id"]) for _ in range(2))
     notes = [add_note(client, item["id"], str(number)) for number in range(103)]
@@ -1173,7 +1173,7 @@ def test_an_item_brings_its_newest_hundred_notes(client: Client) -> None:
 
 
 def test_two_notes_may_have_the_same_text(client: Client) -> None:
-    """They are two notes."""
+    """Two notes with the same text are two separate notes."""
     item = add_item(client, initial_note_text="same")
 
     second, third = add_note(client, item["id"], "same"), add_note(client, item["id"], "same")
@@ -1183,7 +1183,7 @@ def test_two_notes_may_have_the_same_text(client: Client) -> None:
 
 
 def test_a_note_knows_its_item(client: Client) -> None:
-    """A note is found by its id, and changes and goes without touching others."""
+    """A note is found by its id, and is changed and deleted without affecting others."""
     item = add_item(client)
     note, other = add_note(client, item["id"], "one"), add_note(client, item["id"], "two")
 
@@ -1216,7 +1216,7 @@ def test_a_repeated_add_happens_once(client: Client, rpc: str, length: int) -> N
 
 
 def test_a_repeat_gets_the_first_answer_of_a_changed_record(client: Client) -> None:
-    """The answer is that of the first time, even if the item has changed or gone since."""
+    """The answer is the first one, even if the item has been changed or deleted since."""
     fields = {"name": unique(), "request_id": unique("key"), "initial_note_text": "a note"}
     first = client.ok("AddItem", **fields)
     id = first["item"]["id"]
@@ -1240,7 +1240,7 @@ def test_a_key_is_for_one_request(client: Client, rpc: str) -> None:
 
 
 def test_a_key_belongs_to_its_rpc(client: Client) -> None:
-    """The same key names another request in another RPC."""
+    """The same key in another RPC stands for another request."""
     fields = {"name": unique(), "request_id": unique("key")}
 
     assert client.call("AddItem", **fields).code == "ok"
@@ -1248,7 +1248,7 @@ def test_a_key_belongs_to_its_rpc(client: Client) -> None:
 
 
 def test_a_failure_is_not_kept(client: Client) -> None:
-    """After a failure the same request, key and all, can succeed."""
+    """After a failure, the same request with the same key can succeed."""
     item = add_item(client)
     fields = {"name": item["name"], "request_id": unique("key")}
     failed = client.call("AddItem", **fields)
@@ -1263,12 +1263,12 @@ def test_a_failure_is_not_kept(client: Client) -> None:
 )
 @pytest.mark.parametrize("rpc", ["AddItem", "AddStatus", "AddNote"])
 def test_a_key_is_printable_ascii(client: Client, rpc: str, key: str) -> None:
-    """Other keys are refused by the field's name."""
+    """Keys with other characters are refused, and the error names the field."""
     assert refused(client.call(rpc, **valid(client, rpc), request_id=key), "request_id")
 
 
 def test_a_key_holds_across_protocols(server: Server) -> None:
-    """A request over JSON that is repeated over gRPC happens once."""
+    """A request sent over JSON and repeated over gRPC takes effect once."""
     fields = {"name": unique(), "request_id": unique("key")}
     with server.json() as over_json, server.grpc() as over_grpc:
         first, again = over_json.call("AddItem", **fields), over_grpc.call("AddItem", **fields)

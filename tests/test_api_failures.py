@@ -1,6 +1,6 @@
 """What callers are told when something is wrong with the server, or with who they are.
 
-Run as a program, this file serves an application in which something goes wrong: see `main`.
+When run as a program, this file serves an application in which something goes wrong: see `main`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Run = Callable[..., AbstractContextManager["Server"]]
 
 
 def main(failure: str) -> None:
-    """Serve an empty store to viewers; `failure` says what happens as soon as somebody calls."""
+    """Serve an empty store to viewers; `failure` says what happens when somebody calls."""
     store = MemoryStore()
 
     async def identify(_: Any) -> Principal:
@@ -78,7 +78,7 @@ def test_a_store_that_is_away_is_unavailable(run: Run, protocol: str, rpc: str) 
 
 
 def test_a_server_without_its_store_is_alive_and_not_ready(run: Run) -> None:
-    """A supervisor leaves the process alone, and a balancer goes elsewhere, told why."""
+    """`/healthz` still answers 200, while `/readyz` answers 503 with a reason."""
     with run(sys.executable, __file__, "away") as running, running.http() as http:
         http.post("/statusthing.v1.ItemsService/ListItems", json={})
         alive, ready = http.get("/healthz"), http.get("/readyz")
@@ -90,7 +90,7 @@ def test_a_server_without_its_store_is_alive_and_not_ready(run: Run) -> None:
 
 @pytest.mark.parametrize("protocol", ["json", "grpc"])
 def test_a_viewer_may_not_write(run: Run, protocol: str) -> None:
-    """Who somebody is was found out, and it does not reach; the fields are not looked at."""
+    """A known caller whose role is too low is refused before the fields are looked at."""
     result, _ = called(run, protocol, "", "AddItem")
 
     assert result.code == "permission_denied"
@@ -99,7 +99,7 @@ def test_a_viewer_may_not_write(run: Run, protocol: str) -> None:
 
 @pytest.mark.parametrize("protocol", ["json", "grpc"])
 def test_a_viewer_reads(run: Run, protocol: str) -> None:
-    """A role that is too low for writing is enough for reading."""
+    """A role that is too low for writing is high enough for reading."""
     result, _ = called(run, protocol, "", "ListItems")
 
     assert (result.code, result.body, result.revision) == ("ok", {}, 0)

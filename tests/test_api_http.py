@@ -63,7 +63,7 @@ def unique() -> str:
 
 
 def error_code(response: httpx.Response) -> str:
-    """Return the code of an error, which has to come as the JSON error object."""
+    """Return the code of an error, which has to be the JSON error object."""
     body = response.json()
     assert response.headers["content-type"] == "application/json"
     assert set(body) <= {"code", "message", "details"}
@@ -74,7 +74,7 @@ def error_code(response: httpx.Response) -> str:
 
 
 def post(http: httpx.Client, path: str, body: str | bytes, **headers: str) -> httpx.Response:
-    """Post a JSON body as it stands."""
+    """Post a JSON body exactly as it is given."""
     return http.post(path, content=body, headers={**JSON, **headers})
 
 
@@ -117,7 +117,7 @@ def test_an_answer_is_json(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("path", READS)
 def test_a_read_by_post_is_not_cached(http: httpx.Client, path: str) -> None:
-    """Every answer to a POST says no-store, also an error."""
+    """Every answer to a POST says no-store, even an error."""
     assert post(http, path, "{}").headers["cache-control"] == "no-store"
 
 
@@ -158,7 +158,7 @@ def test_json_may_have_parameters(http: httpx.Client, type_: str) -> None:
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
 def test_an_unknown_rpc_is_404(http: httpx.Client, method: str, path: str) -> None:
-    """Whatever the verb, with the error object."""
+    """An unknown RPC gets 404 and the error object, whatever the verb."""
     response = http.request(method, path, content="{}", headers=JSON)
 
     assert (response.status_code, error_code(response)) == (404, "unimplemented")
@@ -166,7 +166,7 @@ def test_an_unknown_rpc_is_404(http: httpx.Client, method: str, path: str) -> No
 
 @pytest.mark.parametrize("path", ["/nope", "/index.php", "/healthz/x"])
 def test_an_unknown_page_is_404(http: httpx.Client, path: str) -> None:
-    """There is nothing at other addresses."""
+    """Any other address is not found."""
     assert http.get(path).status_code == 404
 
 
@@ -185,7 +185,7 @@ def test_another_verb_is_405(http: httpx.Client, path: str, method: str) -> None
 @pytest.mark.parametrize("path", WRITES)
 @pytest.mark.parametrize("query", ["", "?encoding=json&message=%7B%7D"])
 def test_a_write_by_get_is_405(http: httpx.Client, path: str, query: str) -> None:
-    """Nothing can be written through a link."""
+    """Nothing can be written by following a link."""
     response = http.get(path + query)
 
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
@@ -194,7 +194,7 @@ def test_a_write_by_get_is_405(http: httpx.Client, path: str, query: str) -> Non
 
 @pytest.mark.parametrize("query", ["", "?encoding=json", "?connect=v1"])
 def test_a_read_without_a_message_is_405(http: httpx.Client, query: str) -> None:
-    """A GET has to bring its request."""
+    """A GET has to include its request."""
     response = http.get(f"{ITEMS}/ListItems{query}")
 
     assert response.status_code == 405
@@ -219,7 +219,7 @@ def test_a_read_without_a_message_is_405(http: httpx.Client, query: str) -> None
 def test_another_content_type_is_415(
     http: httpx.Client, path: str, headers: dict[str, str]
 ) -> None:
-    """What a web form can send is refused too."""
+    """Other content types are refused, those that a web form can send included."""
     response = http.post(path, content="{}", headers=headers)
 
     assert response.status_code == 415
@@ -246,13 +246,13 @@ def test_another_content_type_is_415(
 def test_the_first_fault_is_answered(
     http: httpx.Client, method: str, path: str, *, headers: Any, body: str, status: int
 ) -> None:
-    """Address, verb, content type, caller, size, form, values, existence: in this order."""
+    """The order is address, verb, content type, caller, size, form, values, existence."""
     assert http.request(method, path, content=body, headers=headers).status_code == status
 
 
 @pytest.mark.parametrize("path", [f"{ITEMS}/Nope", f"{ITEMS}/DeleteItem", f"{STATUSES}/ListStatus"])
 def test_a_connection_outlives_an_early_refusal(server: Server, path: str) -> None:
-    """An answer ahead of the body leaves the connection as it was, or says that it ends."""
+    """An answer before the body leaves the connection usable, or says that it closes."""
     host, _, port = server.address.partition(":")
     first = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: x\r\ncontent-length: 2\r\n"
     first += "content-type: application/json\r\n\r\n"
@@ -284,7 +284,7 @@ def test_a_connection_outlives_an_early_refusal(server: Server, path: str) -> No
 )
 @pytest.mark.parametrize("path", [f"{ITEMS}/AddItem", f"{ITEMS}/ListItems"])
 def test_a_body_is_one_json_object(http: httpx.Client, path: str, body: str) -> None:
-    """Everything else is an invalid argument."""
+    """A body that is anything else is an invalid argument."""
     response = post(http, path, body)
 
     assert (response.status_code, error_code(response)) == (400, "invalid_argument")
@@ -295,7 +295,7 @@ def test_a_body_is_one_json_object(http: httpx.Client, path: str, body: str) -> 
     [b'{"name":"\xff"}', b'{"name":"\xed\xa0\x80"}', b'{"name":"\xc0\x80"}', "{}".encode("utf-16")],
 )
 def test_json_is_utf_8(http: httpx.Client, body: bytes) -> None:
-    """Other bytes are an invalid argument."""
+    """A body that is not UTF-8 is an invalid argument."""
     response = post(http, f"{ITEMS}/AddItem", body)
 
     assert (response.status_code, error_code(response)) == (400, "invalid_argument")
@@ -342,7 +342,7 @@ def test_deep_nesting_is_refused(http: httpx.Client, opening: str) -> None:
     ],
 )
 def test_a_wrong_type_is_refused(http: httpx.Client, path: str, body: str, field: str) -> None:
-    """A value of another type is an invalid argument by the field's name."""
+    """A value of the wrong type is an invalid argument, and the error names the field."""
     response = post(http, path, body)
 
     assert (response.status_code, error_code(response)) == (400, "invalid_argument")
@@ -375,7 +375,7 @@ def fields_of(response: httpx.Response) -> list[str]:
 def test_an_enum_is_a_name_or_a_whole_number(
     http: httpx.Client, path: str, body: str, field: str, kind: str
 ) -> None:
-    """Everything else, and everything outside the enum, is refused by the field's name."""
+    """Any other value, or one outside the enum, is refused, and the error names the field."""
     response = post(http, path, body % kind)
 
     assert (response.status_code, error_code(response)) == (400, "invalid_argument")
@@ -393,7 +393,7 @@ def test_an_enum_is_a_name_or_a_whole_number(
     ],
 )
 def test_an_unknown_field_is_refused(http: httpx.Client, path: str, body: str) -> None:
-    """A misspelt field is an invalid argument and not left out in silence."""
+    """A misspelt field is an invalid argument and is not silently ignored."""
     response = post(http, path, body)
 
     assert (response.status_code, error_code(response)) == (400, "invalid_argument")
@@ -425,14 +425,14 @@ def test_a_field_is_given_once(http: httpx.Client, body: str) -> None:
     ],
 )
 def test_lone_surrogates_are_refused(http: httpx.Client, path: str, field: str, text: str) -> None:
-    """Half a character is no text."""
+    """Text with half of a surrogate pair is refused."""
     response = post(http, path, f'{{"{field}":{text}}}')
 
     assert (response.status_code, error_code(response)) == (400, "invalid_argument")
 
 
 def test_escaped_text_is_text(http: httpx.Client) -> None:
-    """A surrogate pair in escapes is one character."""
+    """An escaped surrogate pair is one character."""
     response = post(http, f"{ITEMS}/AddItem", f'{{"name":"\\ud83d\\ude00 \\u0061 {unique()}"}}')
 
     assert response.json()["item"]["name"].startswith("\U0001f600 a ")
@@ -440,14 +440,14 @@ def test_escaped_text_is_text(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("spelling", ["camelCase", "snake_case"])
 def test_both_spellings_are_accepted(http: httpx.Client, spelling: str) -> None:
-    """Fields go by their JSON names or by those of the .proto files."""
+    """Fields may have their JSON names or those of the .proto files."""
     note = {"camelCase": "initialNoteText", "snake_case": "initial_note_text"}[spelling]
 
     assert add_item(http, **{note: "a note"})["notes"][0]["text"] == "a note"
 
 
 def test_null_is_unset(http: httpx.Client) -> None:
-    """A field that is null counts as left out, required ones too."""
+    """A field that is null counts as left out, even if it is required."""
     item = add_item(
         http,
         description=None,
@@ -470,20 +470,20 @@ def test_null_is_unset(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("body", ['{"kinds":[null]}', '{"statusIds":[null]}'])
 def test_null_is_no_element(http: httpx.Client, body: str) -> None:
-    """A list holds values only."""
+    """An element of a list cannot be null."""
     response = post(http, f"{ITEMS}/ListItems", body)
 
     assert (response.status_code, error_code(response)) == (400, "invalid_argument")
 
 
 def test_numbers_may_be_text(http: httpx.Client) -> None:
-    """The JSON mapping of proto3 takes whole numbers as text, and with a point."""
+    """The JSON mapping of proto3 accepts whole numbers as text, and with a decimal point."""
     assert add_item(http, position="-3")["position"] == -3
     assert post(http, f"{ITEMS}/ListItems", '{"pageSize":1.0}').status_code == 200
 
 
 def test_what_the_server_sets_may_be_sent_back(http: httpx.Client) -> None:
-    """A status as it was answered can be used in a request."""
+    """A status can be used in a request exactly as it was returned."""
     first = add_item(http, initialStatus={"name": unique(), "kind": 1})
 
     second = add_item(http, initialStatus=first["status"])
@@ -495,18 +495,18 @@ def test_what_the_server_sets_may_be_sent_back(http: httpx.Client) -> None:
 
 
 def sized(size: int) -> bytes:
-    """Return a JSON body of that many bytes, which is valid."""
+    """Return a valid JSON body of that many bytes."""
     return b"{" + b" " * (size - 2) + b"}"
 
 
 def test_a_body_of_the_limit_is_read(http: httpx.Client) -> None:
-    """4 MiB are accepted."""
+    """A body of exactly 4 MiB is accepted."""
     assert post(http, f"{STATUSES}/ListStatus", sized(LIMIT)).status_code == 200
 
 
 @pytest.mark.parametrize("path", [f"{STATUSES}/ListStatus", f"{ITEMS}/AddItem"])
 def test_a_body_over_the_limit_is_429(http: httpx.Client, path: str) -> None:
-    """One byte more is not."""
+    """A body of 4 MiB and one byte is refused."""
     response = post(http, path, sized(LIMIT + 1))
 
     assert (response.status_code, error_code(response)) == (429, "resource_exhausted")
@@ -532,7 +532,7 @@ def test_a_compressed_body_is_read(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("size", [LIMIT + 1, 64 * 2**20])
 def test_a_body_that_inflates_over_the_limit_is_429(http: httpx.Client, size: int) -> None:
-    """The limit is that of the message, however small its body."""
+    """The limit applies to the decompressed message, however small the body is."""
     body = gzip.compress(sized(size))
 
     response = post(http, f"{STATUSES}/ListStatus", body, **{"content-encoding": "gzip"})
@@ -541,14 +541,14 @@ def test_a_body_that_inflates_over_the_limit_is_429(http: httpx.Client, size: in
 
 
 def test_a_broken_compressed_body_is_400(http: httpx.Client) -> None:
-    """What does not inflate is an invalid argument."""
+    """A body that cannot be decompressed is an invalid argument."""
     response = post(http, f"{ITEMS}/ListItems", b"{}", **{"content-encoding": "gzip"})
 
     assert (response.status_code, error_code(response)) == (400, "invalid_argument")
 
 
 def test_an_oversize_grpc_message_is_refused(server: Server) -> None:
-    """The limit holds for gRPC, and other calls on the connection go on."""
+    """The limit applies to gRPC, and other calls on the connection go on."""
     with server.grpc(max_send_message_length=-1) as client:
         refused = client.call("AddItem", name=unique(), description="x" * LIMIT)
 
@@ -574,14 +574,14 @@ def test_a_deadline_that_has_passed_is_504(http: httpx.Client, path: str) -> Non
 
 
 def test_a_deadline_that_has_passed_is_504_by_get(http: httpx.Client) -> None:
-    """A call that has all its request at once is refused as well."""
+    """A call whose request is complete from the start is refused as well."""
     response = get(http, f"{ITEMS}/ListItems", {}, **NO_TIME)
 
     assert (response.status_code, error_code(response)) == (504, "deadline_exceeded")
 
 
 def test_a_deadline_holds_while_the_body_is_read(server: Server) -> None:
-    """A caller who does not finish in time gets the error."""
+    """A caller that does not finish its body in time gets the error."""
     host, _, port = server.address.partition(":")
     head = f"POST {ITEMS}/ListItems HTTP/1.1\r\nhost: {server.address}\r\ncontent-length: 2\r\n"
     head += "content-type: application/json\r\nconnect-timeout-ms: 100\r\n\r\n{"
@@ -592,7 +592,7 @@ def test_a_deadline_holds_while_the_body_is_read(server: Server) -> None:
 
 
 def test_a_deadline_ahead_changes_nothing(http: httpx.Client) -> None:
-    """A call that has time is carried out."""
+    """A call with enough time is carried out."""
     response = post(http, f"{ITEMS}/ListItems", "{}", **{"connect-timeout-ms": "10000"})
 
     assert response.status_code == 200
@@ -600,7 +600,7 @@ def test_a_deadline_ahead_changes_nothing(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("value", ["x", "-1", "1.5", "99999999999"])
 def test_a_malformed_deadline_is_400(http: httpx.Client, value: str) -> None:
-    """A deadline is at most ten digits."""
+    """A deadline has at most ten digits."""
     response = post(http, f"{ITEMS}/ListItems", "{}", **{"connect-timeout-ms": value})
 
     assert (response.status_code, error_code(response)) == (400, "invalid_argument")
@@ -624,7 +624,7 @@ def requests_of(http: httpx.Client) -> list[tuple[str, dict[str, object]]]:
 
 
 def test_a_read_by_get_answers_as_by_post(http: httpx.Client) -> None:
-    """Every RPC that reads can be linked to, and the answer may be kept and asked about."""
+    """Every RPC that reads works as a GET, and a cache may keep and revalidate the answer."""
     for path, message in requests_of(http):
         response = get(http, path, message, **OUTSIDE)
 
@@ -653,7 +653,7 @@ def test_a_message_may_be_base64(http: httpx.Client) -> None:
 
 
 def test_an_unchanged_answer_is_304(http: httpx.Client) -> None:
-    """Whoever has the answer with this ETag gets no second copy, until something is written."""
+    """A client that has the answer with this ETag gets no second copy until a write."""
     id = add_item(http)["id"]
     path, message = f"{ITEMS}/GetItem", {"itemId": id}
     tag = get(http, path, message, **OUTSIDE).headers["etag"]
@@ -672,7 +672,7 @@ def test_an_unchanged_answer_is_304(http: httpx.Client) -> None:
 
 
 def test_a_tag_does_not_depend_on_the_time(http: httpx.Client) -> None:
-    """The same answer has the same tag a second later, also where it is compressed."""
+    """The same answer has the same tag a second later, even if it is compressed."""
     path, end = f"{STATUSES}/ListStatus", time.time() + 1.1
     tags = set()
     while time.time() < end:
@@ -696,7 +696,7 @@ def test_conditions_come_in_several_forms(http: httpx.Client, form: str) -> None
 
 
 def test_different_answers_have_different_tags(http: httpx.Client) -> None:
-    """At one revision, each encoding of an answer has a tag of its own."""
+    """At one revision, each encoding of an answer has its own tag."""
     query = {"connect": "v1", "message": "", "base64": "1"}
 
     tags = {
@@ -713,7 +713,7 @@ def test_different_answers_have_different_tags(http: httpx.Client) -> None:
     ("message", "status"), [({"itemId": "gone"}, 404), ({}, 400), ({"nope": 1}, 400), ([], 400)]
 )
 def test_an_error_by_get_is_not_kept(http: httpx.Client, message: object, status: int) -> None:
-    """Errors are as by POST, and no cache may keep them."""
+    """Errors are the same as by POST, and no cache may keep them."""
     response = get(http, f"{ITEMS}/GetItem", message, **OUTSIDE)
 
     assert response.status_code == status
@@ -726,7 +726,7 @@ def test_an_error_by_get_is_not_kept(http: httpx.Client, message: object, status
 
 
 def test_protobuf_over_post(http: httpx.Client) -> None:
-    """Connect clients may post and get protobuf, and errors as JSON all the same."""
+    """Connect clients may post and receive protobuf; errors are still JSON."""
     headers = {"content-type": "application/proto"}
     name = unique()
     request = services_pb2.AddItemRequest(name=name, position=-1)
@@ -744,7 +744,7 @@ def test_protobuf_over_post(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("body", [b"\xff", b"\x0a\xff", b"\x0a\x02\xff\xfe", b"\x0a\x05abc"])
 def test_malformed_protobuf_is_400(http: httpx.Client, body: bytes) -> None:
-    """Bytes that are no message, or text that is not UTF-8, are an invalid argument."""
+    """Bytes that are not a message, or text that is not UTF-8, are an invalid argument."""
     headers = {"content-type": "application/proto"}
 
     response = http.post(f"{ITEMS}/AddItem", content=body, headers=headers)
@@ -770,13 +770,13 @@ def test_grpc_web(http: httpx.Client) -> None:
 
 
 def grpc_code(channel: grpc.Channel, path: str, message: bytes = b"", **options: Any) -> object:
-    """Make a call with a message as it stands, and return its status code."""
+    """Make a call with a message exactly as given, and return its status code."""
     unary_unary: Any = channel.unary_unary
     return unary_unary(path).future(message, timeout=SECONDS, **options).code()
 
 
 def test_malformed_grpc_messages_are_invalid(server: Server) -> None:
-    """Bytes that are no message are an invalid argument, as over HTTP."""
+    """Bytes that are not a message are an invalid argument, as over HTTP."""
     with grpc.insecure_channel(server.address) as channel:
         code = grpc_code(channel, f"{ITEMS}/AddItem", b"\x0a\xff")
 
@@ -787,7 +787,7 @@ def test_malformed_grpc_messages_are_invalid(server: Server) -> None:
     "path", [f"{ITEMS}/Nope", "/statusthing.v1.NopeService/AddItem", "/nope", "/nope/nope"]
 )
 def test_an_unknown_grpc_method_is_unimplemented(server: Server, path: str) -> None:
-    """And other calls on the connection go on."""
+    """An unknown method is UNIMPLEMENTED, and other calls on the connection go on."""
     with grpc.insecure_channel(server.address) as channel:
         codes = [grpc_code(channel, each) for each in (path, f"{STATUSES}/ListStatus")]
 
@@ -798,7 +798,7 @@ def test_an_unknown_grpc_method_is_unimplemented(server: Server, path: str) -> N
 
 
 def test_an_error_has_details(http: httpx.Client) -> None:
-    """A validation error blames fields; another error has a reason in this project's domain."""
+    """A validation error names fields; any other error has a reason in this project's domain."""
     invalid = http.post(f"{ITEMS}/AddItem", json={})
     missing = http.post(f"{ITEMS}/GetItem", json={"itemId": "gone"})
 
@@ -836,7 +836,7 @@ ELSEWHERE = [
 def test_a_write_from_elsewhere_needs_credentials(
     http: httpx.Client, path: str, headers: dict[str, str]
 ) -> None:
-    """Only a caller who names this machine, and whom no proxy brings, writes without."""
+    """Only direct callers under a name of this machine may write without credentials."""
     response = post(http, path, "{}", **headers)
 
     assert (response.status_code, error_code(response)) == (401, "unauthenticated")
@@ -845,13 +845,13 @@ def test_a_write_from_elsewhere_needs_credentials(
 
 @pytest.mark.parametrize("headers", ELSEWHERE, ids=str)
 def test_a_read_from_elsewhere_needs_none(http: httpx.Client, headers: dict[str, str]) -> None:
-    """Everybody reads."""
+    """Everybody may read without credentials."""
     assert post(http, f"{STATUSES}/ListStatus", "{}", **headers).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:9000", "127.0.0.1", "[::1]:9000"])
 def test_a_local_caller_writes(http: httpx.Client, host: str) -> None:
-    """Every loopback name of this machine is as good."""
+    """A local caller may write under every loopback name of this machine."""
     body = json.dumps({"name": unique()})
 
     assert post(http, f"{ITEMS}/AddItem", body, host=host).status_code == 200
@@ -862,7 +862,7 @@ def test_a_local_caller_writes(http: httpx.Client, host: str) -> None:
 )
 @pytest.mark.parametrize("path", [f"{ITEMS}/ListItems", f"{ITEMS}/AddItem"])
 def test_bad_credentials_are_refused(http: httpx.Client, path: str, value: str) -> None:
-    """Whoever brings credentials that are not valid is told so, on reads too."""
+    """Invalid credentials are refused, even for reads."""
     response = post(http, path, json.dumps({}), authorization=value)
 
     assert (response.status_code, error_code(response)) == (401, "unauthenticated")
@@ -870,7 +870,7 @@ def test_bad_credentials_are_refused(http: httpx.Client, path: str, value: str) 
 
 
 def test_bad_credentials_are_refused_by_get(http: httpx.Client) -> None:
-    """A link is no way around, and no cache keeps the refusal."""
+    """A GET with invalid credentials is refused too, and no cache keeps the refusal."""
     response = get(http, f"{ITEMS}/ListItems", {}, authorization="Bearer nonsense")
 
     assert (response.status_code, error_code(response)) == (401, "unauthenticated")
@@ -878,7 +878,7 @@ def test_bad_credentials_are_refused_by_get(http: httpx.Client) -> None:
 
 
 def test_grpc_callers_from_elsewhere_read_only(server: Server) -> None:
-    """The authority of an HTTP/2 request is its host."""
+    """The authority of an HTTP/2 request counts as its host."""
     with server.grpc(default_authority="status.example.com") as client:
         assert client.call("AddItem", name=unique()).code == "unauthenticated"
         assert client.call("ListStatus").code == "ok"
@@ -886,7 +886,7 @@ def test_grpc_callers_from_elsewhere_read_only(server: Server) -> None:
 
 @pytest.mark.parametrize("key", ["authorization", "x-forwarded-for"])
 def test_grpc_metadata_counts_as_headers(server: Server, key: str) -> None:
-    """Bad credentials and traces of a proxy are seen in metadata too."""
+    """Bad credentials and signs of a proxy are noticed in metadata too."""
     with grpc.insecure_channel(server.address) as channel:
         code = grpc_code(channel, f"{ITEMS}/AddItem", metadata=((key, "x"),))
 
@@ -897,7 +897,7 @@ def test_grpc_metadata_counts_as_headers(server: Server, key: str) -> None:
 
 
 def test_health(http: httpx.Client) -> None:
-    """The process is up, and its store answers."""
+    """Both probes answer 200 while the process and its store work."""
     alive, ready = http.get("/healthz"), http.get("/readyz")
 
     assert (alive.status_code, alive.json()) == (200, {"status": "ok"})
@@ -905,7 +905,7 @@ def test_health(http: httpx.Client) -> None:
 
 
 def test_the_front_page_is_html(http: httpx.Client) -> None:
-    """A visitor sees a page."""
+    """A visitor of the root address gets a page."""
     response = http.get("/")
 
     assert response.status_code == 200
@@ -946,7 +946,7 @@ SERVICES = {
 
 
 def test_devmode_lists_the_services(serve: Callable[..., AbstractContextManager[Server]]) -> None:
-    """Both versions of server reflection list them, and hand out their descriptors."""
+    """Both versions of server reflection list the services and return their descriptors."""
     with (
         serve("--store=memory://", "--devmode") as server,
         grpc.insecure_channel(server.address) as channel,
@@ -963,7 +963,7 @@ def test_devmode_lists_the_services(serve: Callable[..., AbstractContextManager[
 def test_reflection_needs_no_credentials(
     serve: Callable[..., AbstractContextManager[Server]],
 ) -> None:
-    """It answers callers from elsewhere too."""
+    """Reflection answers callers from elsewhere too."""
     options = [("grpc.default_authority", "status.example.com")]
     with (
         serve("--store=memory://", "--devmode") as server,
@@ -986,7 +986,7 @@ def listed(channel: grpc.Channel, version: str) -> set[str]:
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
 def test_reflection_is_off_by_default(server: Server, version: str) -> None:
-    """Without --devmode there is no such service."""
+    """Without --devmode there is no reflection service."""
     path = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
 
     with grpc.insecure_channel(server.address) as channel:

@@ -72,7 +72,7 @@ def test_text_that_is_taken_comes_back_as_given(value: str) -> None:
 
 @given(value=st.text(max_size=12))
 def test_names_are_refused_for_their_documented_reasons_only(value: str) -> None:
-    """A name is refused when it is blank, has a character of Cc or Cs, or ends a line; else not."""
+    """A name is refused only if it is blank, has a character of Cc or Cs, or a line break."""
     bad = any(unicodedata.category(c) in {"Cc", "Cs"} or c in "\u2028\u2029" for c in value)
 
     assert refuses(checks.name, value) == (bad or not value.strip())
@@ -80,7 +80,7 @@ def test_names_are_refused_for_their_documented_reasons_only(value: str) -> None
 
 @given(value=st.text(max_size=12))
 def test_descriptions_are_refused_for_control_characters_only(value: str) -> None:
-    """A description may be empty, blank and have many lines, but holds no other Cc and no Cs."""
+    """A description may be empty, blank and have many lines, but has no other Cc and no Cs."""
     bad = any(unicodedata.category(c) in {"Cc", "Cs"} and c not in IN_TEXT for c in value)
 
     assert refuses(checks.description, value) == bad
@@ -89,14 +89,14 @@ def test_descriptions_are_refused_for_control_characters_only(value: str) -> Non
 @pytest.mark.parametrize(("check", "longest"), [*zip(TEXT_CHECKS, LENGTHS, strict=True)])
 @pytest.mark.parametrize("character", ["a", "é", "\U0001f6a6"])
 def test_lengths_are_counted_in_code_points(check: TextCheck, longest: int, character: str) -> None:
-    """The longest text is measured in code points, however many bytes each of them takes."""
+    """Length limits count code points, however many bytes each of them takes."""
     assert check("the_field", character * longest) == character * longest
     assert refuses(check, character * (longest + 1))
 
 
 @pytest.mark.parametrize("check", TEXT_CHECKS)
 def test_control_characters_are_refused(check: TextCheck) -> None:
-    """No text holds a character of category Cc, wherever it stands, other than tab, LF and CR."""
+    """No text may have a character of category Cc anywhere, except tab, LF and CR."""
     controls = [c for c in CONTROLS if c not in IN_TEXT]
 
     assert len(controls) == 62
@@ -107,12 +107,12 @@ def test_control_characters_are_refused(check: TextCheck) -> None:
 
 @pytest.mark.parametrize("check", TEXT_CHECKS)
 def test_lone_surrogates_are_refused(check: TextCheck) -> None:
-    """No text holds half of a surrogate pair: it has no UTF-8."""
+    """No text may have half of a surrogate pair, because it cannot be encoded in UTF-8."""
     assert [c for c in SURROGATES if not refuses(check, f"a{c}")] == []
 
 
 def test_a_refused_character_is_named() -> None:
-    """The message says which character is the bad one, as it cannot be seen."""
+    """The message names the bad character, because it may be invisible."""
     with pytest.raises(InvalidArgument, match=r"^text has a control character, U\+0000$"):
         checks.note_text("text", "a\x00b")
 
@@ -120,7 +120,7 @@ def test_a_refused_character_is_named() -> None:
 @pytest.mark.parametrize("check", [checks.description, checks.note_text])
 @pytest.mark.parametrize("character", IN_TEXT, ids=lambda c: f"U+{ord(c):04X}")
 def test_descriptions_and_notes_have_lines(check: TextCheck, character: str) -> None:
-    """Tab, LF and CR are welcome in descriptions and notes."""
+    """Tab, LF and CR are allowed in descriptions and notes."""
     assert check("the_field", f"a{character}b") == f"a{character}b"
 
 
@@ -134,18 +134,18 @@ def test_names_are_one_line(character: str) -> None:
 @pytest.mark.parametrize("check", [checks.name, checks.note_text])
 @pytest.mark.parametrize("value", ["", " ", "\u3000\u00a0 ", "\u2003"])
 def test_required_text_is_not_blank(check: TextCheck, value: str) -> None:
-    """What `str.strip` empties is not there, and the message says so."""
+    """Text that `str.strip` empties counts as missing, and the message says so."""
     with pytest.raises(InvalidArgument, match="is required and cannot be blank"):
         check("the_field", value)
 
 
 def test_css_names_148_colors() -> None:
-    """The list of this test is as long as the recommendation's."""
+    """The list in this test is as long as the one in the recommendation."""
     assert len(set(NAMED_COLORS)) == 148
 
 
 def test_every_css_name_is_a_color() -> None:
-    """Every colour that CSS names is taken in any case, and kept as it was written."""
+    """Every colour name of CSS is accepted in any case, and kept as it was written."""
     for name in NAMED_COLORS:
         for value in (name, name.lower(), name.upper()):
             assert checks.color("color", value) == value
@@ -153,7 +153,7 @@ def test_every_css_name_is_a_color() -> None:
 
 @pytest.mark.parametrize("value", ["#abc", "#ABC", "#09f", "#5DFC0A", "#ffffff", DEFAULT_COLOR])
 def test_hexadecimal_colors(value: str) -> None:
-    """Three or six hexadecimal digits behind `#` are a colour, kept as it was written."""
+    """Three or six hexadecimal digits after `#` are a colour, kept as it was written."""
     assert checks.color("color", value) == value
 
 
@@ -168,13 +168,13 @@ def test_hexadecimal_colors(value: str) -> None:
     ],
 )
 def test_other_colors_are_refused(value: str) -> None:
-    """What is not a plain colour is refused, system colours and CSS functions included."""
+    """Everything else is refused, system colours and CSS functions included."""
     assert refuses(checks.color, value)
 
 
 @given(value=st.from_regex(re.compile(r"#?[0-9A-Fa-fg]{0,8}"), fullmatch=True))
 def test_only_three_or_six_digits_are_a_color(value: str) -> None:
-    """No other number of digits, and no other digit, is taken."""
+    """Any other number of digits, and any other digit, is refused."""
     good = value[:1] == "#" and len(value) in {4, 7} and "g" not in value
 
     assert refuses(checks.color, value) == (not good)
@@ -191,7 +191,7 @@ def test_kinds_are_taken_by_themselves_and_by_number(number: int, kind: StatusKi
 
 @pytest.mark.parametrize("value", [0, StatusKind.UNKNOWN, -1, 12, 2**31])
 def test_unknown_kinds_are_refused(value: int | StatusKind) -> None:
-    """No kind, and a number without one, is refused in records and in filters."""
+    """UNKNOWN, and a number that no kind has, are refused in records and in filters."""
     for check in (lambda: checks.kind("k", value), lambda: checks.kinds("k", [1, value])):
         with pytest.raises(InvalidArgument, match=r"^k is ") as refusal:
             check()
@@ -201,7 +201,7 @@ def test_unknown_kinds_are_refused(value: int | StatusKind) -> None:
 
 @given(value=st.from_regex(re.compile(r"[A-Za-z0-9._~-]{1,64}"), fullmatch=True))
 def test_ids_of_the_documented_form_can_exist(value: str) -> None:
-    """Every id of the form that the contract allows can be chosen and looked for."""
+    """Every id of the form that the contract allows can be chosen and looked up."""
     assert checks.new_id("id", value) == value
     assert checks.can_exist(value)
 
@@ -210,14 +210,14 @@ def test_ids_of_the_documented_form_can_exist(value: str) -> None:
     "value", ["", "a" * 65, "a b", "a/b", "a\n", "é", "a\x00", "\ud800", "٣", "a'--"]
 )
 def test_other_ids_can_not_exist(value: str) -> None:
-    """An id of another form is refused where one is chosen, and matches nothing in a filter."""
+    """An id of another form is refused if it is chosen, and matches nothing in a filter."""
     assert refuses(checks.new_id, value)
     assert not checks.can_exist(value)
     assert checks.possible_ids("status_ids", [value, "good"]) == {"good"}
 
 
 def test_an_id_has_to_be_given() -> None:
-    """An id that is looked for must be there; whether it can exist is another question."""
+    """An id to look up has to be given, whether or not it can exist."""
     assert refuses(checks.required_id, "")
     assert checks.required_id("id", "no such id!") == "no such id!"
 
@@ -235,7 +235,7 @@ def test_other_idempotency_keys_are_refused(value: str) -> None:
 
 
 def test_a_mask_takes_the_paths_that_can_be_set() -> None:
-    """A mask is the set of its paths, and an unknown path is refused with those that exist."""
+    """A mask is the set of its paths; the refusal of an unknown one lists those that exist."""
     assert checks.mask(["name", "name"], ("name", "color")) == {"name"}
     assert checks.mask([], ("name",)) == frozenset()
     with pytest.raises(InvalidArgument, match=r"'colour'; it takes name, color$") as refusal:

@@ -44,7 +44,7 @@ def is_one_clear_line(stderr: str) -> bool:
 
 
 def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
-    """Exit 2, the address named, and no database left behind."""
+    """A taken port gives exit code 2, one line with the address, and no database left behind."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         ended = statusthing(tmp_path, "serve", "--addr", address)
@@ -80,7 +80,7 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
 def test_mistakes_are_one_clear_line(tmp_path: Path, arguments: list[str], says: str) -> None:
-    """Exit 2, one line that says what is wrong, no traceback, no password."""
+    """Every mistake gives exit code 2 and one clear line: no traceback, no password."""
     ended = statusthing(tmp_path, *arguments)
 
     assert ended.returncode == 2, ended.stderr
@@ -90,7 +90,7 @@ def test_mistakes_are_one_clear_line(tmp_path: Path, arguments: list[str], says:
 
 
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
-    """Somebody else's file is refused with one line, and keeps every byte."""
+    """Somebody else's file is refused with one line, and is not changed."""
     file = tmp_path / "letter.txt"
     file.write_text("Dear all,\n" * 1_000)
     ended = statusthing(tmp_path, "serve", "--addr=127.0.0.1:0", "--store=sqlite:///letter.txt")
@@ -103,7 +103,7 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_it_well_and_nothing_is_lost(tmp_path: Path, stop: signal.Signals) -> None:
-    """Exit 0 after SIGINT and SIGTERM, and a restart shows what was acknowledged."""
+    """SIGINT and SIGTERM give exit code 0, and a restart shows all acknowledged writes."""
     items = []
     for turn in range(2):
         process = subprocess.Popen(
@@ -129,7 +129,7 @@ def test_signals_end_it_well_and_nothing_is_lost(tmp_path: Path, stop: signal.Si
 
 
 def test_options_also_come_from_the_environment(tmp_path: Path) -> None:
-    """`STATUSTHING_STORE` stands for `--store`, and what is typed wins."""
+    """`STATUSTHING_STORE` can replace `--store`, and the command line wins."""
     by_environment = statusthing(tmp_path, "migrate", STATUSTHING_STORE="sqlite:///e.db")
     typed = statusthing(
         tmp_path, "migrate", "--store", "sqlite:///t.db", STATUSTHING_STORE="sqlite:///e.db"
@@ -140,7 +140,7 @@ def test_options_also_come_from_the_environment(tmp_path: Path) -> None:
 
 
 def test_migrate_can_be_repeated(tmp_path: Path) -> None:
-    """The second time there is nothing to do, and no default statuses are made."""
+    """The second time it does nothing, and no default statuses are added."""
     first, second = (
         statusthing(tmp_path, "migrate", "--store", "sqlite:///data.db") for _ in range(2)
     )
@@ -151,7 +151,7 @@ def test_migrate_can_be_repeated(tmp_path: Path) -> None:
 
 
 def test_stores_lists_what_is_installed(tmp_path: Path) -> None:
-    """Each scheme with its distribution and version; the one of --store is marked."""
+    """Each scheme is listed with its distribution and version, and that of --store is marked."""
     ended = statusthing(tmp_path, "stores", "--store", "memory://")
 
     assert ended.stdout.splitlines() == [
@@ -161,7 +161,7 @@ def test_stores_lists_what_is_installed(tmp_path: Path) -> None:
 
 
 def test_version_and_help(tmp_path: Path) -> None:
-    """Both answer and end well; help names every command."""
+    """Both options print their text and exit with 0; the help names every command."""
     version = statusthing(tmp_path, "--version")
     usage = statusthing(tmp_path, "--help")
 
@@ -170,7 +170,7 @@ def test_version_and_help(tmp_path: Path) -> None:
 
 
 def test_no_command_shows_how_to_go_on(tmp_path: Path) -> None:
-    """Without a command there is nothing to do: the usage on stderr, and exit 2."""
+    """Without a command, the usage is printed on stderr, and the exit code is 2."""
     ended = statusthing(tmp_path)
 
     assert ended.returncode == 2
@@ -178,7 +178,7 @@ def test_no_command_shows_how_to_go_on(tmp_path: Path) -> None:
 
 
 def test_the_log_is_json_where_nobody_watches(serve: Serve) -> None:
-    """Each line on stderr is one JSON object; requests name method, path, status and code."""
+    """Each line on stderr is a JSON object; requests have a method, path, status and code."""
     with serve("--store=memory://") as server, server.http() as http:
         http.get("/healthz?token=secret")
         http.post(f"{ITEMS}GetItem", json={"itemId": "none"})

@@ -1,7 +1,7 @@
-"""What the documentation shows is executed, and what it tells is compared with the code.
+"""The documentation's examples are executed, and its statements compared with the code.
 
-Ids and times in answers that are shown stand for any id and any time. The port 9000 stands for the
-one that the server under test got.
+Ids and times in the answers shown stand for any id and any time. The port 9000 stands for the port
+of the server under test.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def masked(text: str) -> Any:
 
 
 def curl_examples() -> tuple[list[str], list[str]]:
-    """Return the commands of the README's section on curl, and what each shows or is to show."""
+    """Return the commands of the README's section on curl, and the answer shown for each."""
     commands, answers = [], []
     for block in blocks(section(README, "With curl")):
         if block.language == "bash":
@@ -136,7 +136,7 @@ def typed_in_one_shell(commands: list[str], server: Server, folder: Path) -> lis
 
 
 def test_the_curl_examples_answer_what_is_shown(serve: Serve, tmp_path: Path) -> None:
-    """Typed one after the other, each command gives the answer below it, and shows no other."""
+    """Run one after the other, each command prints the answer shown below it."""
     commands, answers = curl_examples()
 
     with serve() as server:
@@ -162,7 +162,7 @@ def test_the_start_prints_what_is_shown(serve: Serve) -> None:
 
 
 def test_the_start_command_installs_what_is_there() -> None:
-    """The command that starts a server installs the distributions and runs what they bring."""
+    """The command that starts a server installs every distribution, and then runs `serve`."""
     [command] = [block.text for block in blocks(section(README, "Start it")) if block[0] == "sh"]
     installs = re.findall(r"\./(\S+)", command)
 
@@ -172,7 +172,7 @@ def test_the_start_command_installs_what_is_there() -> None:
 
 @pytest.mark.parametrize("page", [README, ROOT / "CONTRIBUTING.md", ROOT / ".ci" / "run"])
 def test_one_command_checks_everything(page: Path) -> None:
-    """The README, the contributors' page and what checks a change name the same command."""
+    """The README, the contributors' page and the CI script name the same command."""
     command = "python3 -m venv .venv && .venv/bin/pip install nox && .venv/bin/nox -s tests\n"
 
     assert command in page.read_text()
@@ -237,7 +237,7 @@ def python_examples() -> list[str]:
 
 
 def test_the_in_process_example_prints_what_is_shown(tmp_path: Path) -> None:
-    """The program without a server runs as shown."""
+    """The program without a server prints what is shown."""
     [shown] = [b.text for b in blocks(section(README, "In your own program")) if b[0] == "text"]
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-c", python_examples()[0]],
@@ -289,7 +289,7 @@ def test_the_embedding_example_serves_under_its_prefix(tmp_path: Path) -> None:
 
 
 def test_the_identify_example_lets_write_who_signed_in(tmp_path: Path) -> None:
-    """With the function shown, whoever the host application knows may write, from anywhere."""
+    """With the function shown, users whom the host application knows may write from anywhere."""
     app = application(python_examples()[2], tmp_path)
 
     class User:
@@ -312,7 +312,7 @@ def test_the_identify_example_lets_write_who_signed_in(tmp_path: Path) -> None:
 
 
 def test_the_backup_command_makes_a_whole_copy(serve: Serve, tmp_path: Path) -> None:
-    """The command shown copies a database that a server has open, with all that is in it."""
+    """The command shown makes a complete copy of a database that a server has open."""
     [command] = [b.text for b in blocks(section(ROOT / "docs/explanation/storage.md", "Backup"))]
 
     with serve():
@@ -325,7 +325,7 @@ def test_the_backup_command_makes_a_whole_copy(serve: Serve, tmp_path: Path) -> 
 
 
 def test_the_get_example_may_be_cached(serve: Serve, tmp_path: Path) -> None:
-    """The GET shown in the reference gets the headers that the text beside it tells of."""
+    """The answer to the GET shown has the headers that the text beside it describes."""
     [example] = blocks(section(API, "Caching"))
 
     with serve() as server:
@@ -348,7 +348,7 @@ def test_the_log_line_shown_is_one_of_ours(serve: Serve) -> None:
 
 
 def test_every_example_of_the_readme_is_executed() -> None:
-    """No block of the README is left over: each is in a section whose blocks are executed."""
+    """Every block of the README is in a section whose blocks are executed."""
     titles = ["Start it", "With curl", "With gRPC", "In your own program", "Development"]
     executed = [block for title in titles for block in blocks(section(README, title))]
 
@@ -371,14 +371,14 @@ def test_the_reference_has_every_operation() -> None:
 
 
 def test_the_reference_has_no_other_operations() -> None:
-    """The sections about operations are about ones that there are."""
+    """Every section about an operation is about one that exists."""
     titles = re.findall(r"^### ((?:Get|List|Add|Update|Delete)\w+)$", API.read_text(), re.MULTILINE)
 
     assert sorted(titles) == sorted(row.name for row in OPERATIONS.values())
 
 
 def test_the_reference_has_every_error() -> None:
-    """The table of errors is the one that the code goes by."""
+    """The table of errors has the same classes and codes as the code."""
     documented = {row[0].strip("`"): row[1].strip("`") for row in tables(section(API, "Errors"))[0]}
 
     assert documented == {kind.__name__: code.value for kind, code in CODES.items()}
@@ -398,7 +398,7 @@ HTTP_STATUSES = {
 
 
 def test_the_reference_has_the_http_status_of_errors() -> None:
-    """Each code stands beside the status that the protocol gives it."""
+    """Each code has the HTTP status that the protocol assigns to it."""
     rows = tables(section(API, "Errors"))[0]
 
     assert [int(row[2]) for row in rows] == [HTTP_STATUSES[row[1].strip("`")] for row in rows]
@@ -439,7 +439,7 @@ SERVING_LIMITS = {
     ids=["api", "serving"],
 )
 def test_the_limits_are_those_of_the_code(page: Path, limits: dict[str, float]) -> None:
-    """Each table of limits has the code's numbers, and says what they count."""
+    """Each table of limits has the numbers of the code, and a unit for each."""
     [rows] = tables(section(page, "Limits"))
 
     assert {row[0]: float(row[1].replace(" ", "")) for row in rows} == limits
@@ -447,7 +447,7 @@ def test_the_limits_are_those_of_the_code(page: Path, limits: dict[str, float]) 
 
 
 def test_a_chosen_id_has_the_documented_length() -> None:
-    """64 characters are an id, and 65 are none."""
+    """An id may have 64 characters, but not 65."""
     longest = "x" * int(API_LIMITS["id of your choice"])
 
     assert checks.can_exist(longest)
@@ -473,7 +473,7 @@ def variables(option: click.Option) -> list[str]:
 
 
 def default(option: click.Option) -> str:
-    """Return an option's default as the documentation puts it."""
+    """Return an option's default as the documentation shows it."""
     return "off" if option.is_flag else str(option.default)
 
 
@@ -491,7 +491,7 @@ def test_the_reference_has_every_option(command: str, option: click.Option) -> N
 
 
 def test_the_reference_has_only_what_is_there() -> None:
-    """Commands and options in the reference are ones that there are."""
+    """The commands and options in the reference exist."""
     documented = [
         (title, re.findall(r"--[\w-]+", row[0])[0])
         for title in re.findall(r"^## statusthing (\w+)$", CLI.read_text(), re.MULTILINE)
@@ -529,12 +529,12 @@ def test_every_store_has_its_url(page: Path) -> None:
 
 
 def anchor(heading: str) -> str:
-    """Return what a link to a heading says, by the rule of the common hosts."""
+    """Return the anchor of a heading, by the rule of the common hosts."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def test_every_relative_link_leads_somewhere() -> None:
-    """A link to a file, or to a heading in one, has something at its other end."""
+    """The target of every link to a file, or to a heading in one, exists."""
     dead = []
     seen = 0
     for page in PAGES:
@@ -557,7 +557,7 @@ def test_every_relative_link_leads_somewhere() -> None:
 
 
 def test_every_page_is_listed() -> None:
-    """The index of the documentation leads to each of its pages."""
+    """The index of the documentation links to every page."""
     index = ROOT / "docs" / "index.md"
     linked = {(index.parent / link).resolve() for link in _LINK.findall(index.read_text())}
 

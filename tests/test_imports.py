@@ -1,8 +1,8 @@
 """Who may import whom.
 
-The table is the picture of the architecture: a part of the software, the other parts that it knows,
-and the libraries that it knows. Imports in functions and for type checkers count as well. A module
-that no row stands for fails the tests, and so does a row that says more than the modules do.
+The table describes the architecture: for each part of the software, the other parts and the
+libraries that it may import. Imports in functions and for type checkers count as well. The tests
+fail if a module has no row, or if a row allows more than its modules import.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ FOUND = {
 
 
 def test_every_part_has_a_row() -> None:
-    """A new module is refused until somebody says where it belongs."""
+    """A new module fails the test until the table says where it belongs."""
     assert FOUND.keys() == ALLOWED.keys()
 
 
@@ -129,7 +129,7 @@ def test_a_part_knows_what_its_row_says(part: str) -> None:
 
 
 def test_a_breach_is_seen_wherever_it_hides(tmp_path: Path) -> None:
-    """A new module counts, in a package too, with what it imports late or for type checkers."""
+    """New modules count, even inside packages, and so do late and type-checking imports."""
     source = """
         from typing import TYPE_CHECKING
         if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def test_a_breach_is_seen_wherever_it_hides(tmp_path: Path) -> None:
     ],
 )
 def test_a_program_without_the_wire_loads_none_of_it(program: str) -> None:
-    """A program that calls the service in process pays for no wire, no web and no database."""
+    """A program that calls the service in process loads no wire, web or database code."""
     heavy = """sqlalchemy alembic starlette hypercorn h2 connectrpc google.protobuf google.rpc
         protobuf click structlog statusthing.v1 statusthing.app"""
     code = f"{program}; import sys; print(*(sys.modules.keys() & {heavy.split()}))"

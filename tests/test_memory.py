@@ -53,7 +53,7 @@ async def add(service: StatusThing, name: str) -> None:
 
 
 def test_its_url_makes_a_store() -> None:
-    """`memory://` names a new store each time, which is not open yet."""
+    """`memory://` makes a new store each time, which is not open yet."""
     one, other = open_store("memory://"), open_store("memory://")
 
     assert isinstance(one, MemoryStore)
@@ -67,7 +67,7 @@ def test_its_url_makes_a_store() -> None:
     "url", ["memory:", "memory:/", "memory:///", "memory://name", "memory://?a=b", "memory://#a"]
 )
 def test_its_url_takes_nothing_else(url: str) -> None:
-    """There is nothing to say about a store in memory, so that anything said is a mistake."""
+    """A URL with anything after `memory://` is a mistake."""
     with pytest.raises(UserMistake, match=r"^memory:// takes nothing behind it$"):
         from_url(url)
     with pytest.raises(UserMistake):
@@ -77,7 +77,7 @@ def test_its_url_takes_nothing_else(url: str) -> None:
 def test_a_reader_keeps_its_snapshot_while_others_write(
     runner: asyncio.Runner, service: StatusThing
 ) -> None:
-    """A write that is acknowledged while a unit reads changes nothing for that unit."""
+    """A write that is acknowledged while a unit reads does not change what that unit sees."""
 
     def reading(tx: Transaction) -> tuple[list[str], int, list[str], int]:
         before = names(tx), tx.revision

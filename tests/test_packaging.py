@@ -40,14 +40,14 @@ def _requirements(folder: Path) -> list[Requirement]:
 
 
 def test_all_distributions_are_here() -> None:
-    """The other tests of this module see every distribution of the repository."""
+    """The other tests in this module see every distribution in the repository."""
     names = [folder.name for folder in FOLDERS]
 
     assert names == ["statusthing", "statusthing_sqlite"]
 
 
 def test_versions_are_equal() -> None:
-    """All distributions have the same version, and it is the one that is installed."""
+    """All distributions have the same version, which is the installed one."""
     declared = {_project(folder)["name"]: _project(folder)["version"] for folder in FOLDERS}
 
     assert len(set(declared.values())) == 1
@@ -61,7 +61,7 @@ def test_python_versions_are_equal() -> None:
 
 @pytest.mark.parametrize("folder", [ROOT, *FOLDERS], ids=lambda folder: folder.name)
 def test_each_dependency_has_a_floor(folder: Path) -> None:
-    """No requirement accepts versions older than those the project was tried with."""
+    """Every requirement has a lower bound: the oldest version the project was tested with."""
     open_ended = [
         str(requirement)
         for requirement in _requirements(folder)

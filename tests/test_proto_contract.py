@@ -1,6 +1,6 @@
 """The published protobuf contract: names, numbers and types that clients rely on.
 
-A change of these tables breaks programs that exist; additions are new rows.
+Changing a row of these tables breaks existing programs; additions are new rows.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ def test_fields_have_their_names_numbers_and_types(name: str) -> None:
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_no_field_has_presence_of_its_own(name: str) -> None:
-    """Scalar fields are plain proto3 fields: empty means not given, on every client."""
+    """Scalar fields are plain proto3 fields: empty means not given, for every client."""
     scalars = [field for field in MESSAGES[name].fields if field.message_type is None]
 
     assert [field.name for field in scalars if field.has_presence] == []
@@ -268,7 +268,7 @@ def test_services_are_the_expected_ones() -> None:
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_rpcs_take_and_return_messages_of_their_name(method: MethodDescriptor) -> None:
-    """An rpc is unary and its messages are named after it."""
+    """Every rpc is unary, and its messages are named after it."""
     assert method.input_type.name == f"{method.name}Request"
     assert method.output_type.name == f"{method.name}Response"
     assert (method.client_streaming, method.server_streaming) == (False, False)

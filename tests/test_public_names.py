@@ -52,7 +52,7 @@ def public(node: Definition, name: str) -> Iterator[tuple[str, Definition]]:
     "package", [statusthing, statusthing_sqlite], ids=lambda each: each.__name__
 )
 def test_all_is_true_and_complete(package: types.ModuleType) -> None:
-    """`__all__` lists, once, what a package defines or takes from its modules."""
+    """`__all__` lists, once each, the names that a package defines or takes from its modules."""
     for name in package.__all__:
         assert getattr(package, name) is not None
     imported = {
@@ -66,7 +66,7 @@ def test_all_is_true_and_complete(package: types.ModuleType) -> None:
 
 
 def test_another_name_is_an_attribute_error() -> None:
-    """Late loading of `build_app` does not change what a misspelt name gives."""
+    """A misspelt name is still an AttributeError, although `build_app` is loaded late."""
     name = "buildapp"
     with pytest.raises(AttributeError, match=r"^module 'statusthing' has no attribute 'buildapp'$"):
         getattr(statusthing, name)
@@ -81,12 +81,12 @@ def test_what_can_be_imported_is_documented(name: str, path: Path) -> None:
 
 
 def test_every_operation_has_a_row_of_permission() -> None:
-    """Nothing is guarded by accident, and no permission is for something that is gone."""
+    """Every operation has a permission, and every permission an operation."""
     assert PERMISSIONS.keys() == {operation.name for operation in OPERATIONS.values()}
 
 
 def test_every_request_has_an_operation() -> None:
-    """A request that no operation takes could not be carried out."""
+    """Every request has an operation that takes it."""
     requests = set(messages.Request.__subclasses__())
 
     assert requests == OPERATIONS.keys()

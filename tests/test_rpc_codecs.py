@@ -59,7 +59,7 @@ def structs(kind: Any) -> st.SearchStrategy[Any]:
 
 
 def same_json(ours: Any, theirs: Any, descriptor: Any) -> bool:
-    """Compare two JSON values of a message; instants by when they are, not by their digits."""
+    """Compare two JSON values of a message; times by when they are, not by their digits."""
     if descriptor is Timestamp.DESCRIPTOR:
         parsed = Timestamp(), Timestamp()
         for timestamp, value in zip(parsed, (ours, theirs), strict=True):
@@ -86,7 +86,7 @@ def same_json(ours: Any, theirs: Any, descriptor: Any) -> bool:
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_responses_encode_as_protobuf_would(kind: type[Any], data: st.DataObject) -> None:
-    """Both encoders say the same, and the JSON is what protobuf writes for that message."""
+    """Both codecs encode the same message, and the JSON is what protobuf writes for it."""
     response = data.draw(structs(kind))
     message = message_type(kind).FromString(PROTO.encode(response))
     theirs = json.loads(json_format.MessageToJson(message))
@@ -102,7 +102,7 @@ def test_responses_encode_as_protobuf_would(kind: type[Any], data: st.DataObject
 def test_requests_decode_as_protobuf_would(
     kind: type[Any], data: st.DataObject, *, proto_names: bool, numbers: bool
 ) -> None:
-    """What protobuf writes of a request, in either spelling, is read as the same request."""
+    """A request that protobuf wrote, in either spelling, is read as the same request."""
     message = data.draw(messages(message_type(kind)))
     written = json_format.MessageToJson(
         message, preserving_proto_field_name=proto_names, use_integers_for_enums=numbers
@@ -157,7 +157,7 @@ def test_every_field_of_every_message_is_mapped(kind: type[Any]) -> None:
 
 
 def test_every_message_of_the_contract_has_a_struct() -> None:
-    """No request or response of the services is left without an operation."""
+    """Every request and response of the services belongs to an operation."""
     asked = {
         method.input_type.name
         for service in services_pb2.DESCRIPTOR.services_by_name.values()
@@ -196,7 +196,7 @@ def test_every_message_of_the_contract_has_a_struct() -> None:
     ],
 )
 def test_what_is_no_request_is_refused_by_name(body: str, field: str) -> None:
-    """JSON that is malformed, lax or misspelt is refused, and the field at fault is named."""
+    """JSON that is malformed, lax or misspelt is refused, and the error names the field."""
     with pytest.raises(InvalidArgument) as caught:
         JSON.decode(body.encode("utf-8", "surrogatepass"), AddStatusRequest)
 
@@ -204,19 +204,19 @@ def test_what_is_no_request_is_refused_by_name(body: str, field: str) -> None:
 
 
 def test_bytes_that_are_no_utf8_are_refused() -> None:
-    """JSON is UTF-8 (RFC 8259, section 8.1)."""
+    """JSON that is not UTF-8 is refused (RFC 8259, section 8.1)."""
     with pytest.raises(InvalidArgument):
         JSON.decode(b'{"name": "\xff"}', REQUESTS[0])
 
 
 @pytest.mark.parametrize("value", ["-1", "4294967296", "1.5", "true", '"x"', '" 1"', '""', "1e400"])
 def test_whole_numbers_have_a_range(value: str) -> None:
-    """A page size is a whole number of 32 bits without a sign."""
+    """A page size has to be an unsigned 32-bit integer."""
     with pytest.raises(InvalidArgument, match="page_size must be a whole number from 0 to"):
         JSON.decode(f'{{"pageSize": {value}}}'.encode(), ListItemsRequest)
 
 
 @pytest.mark.parametrize("value", ["10", '"10"', "10.0", "1e1"])
 def test_whole_numbers_have_several_spellings(value: str) -> None:
-    """The proto3 JSON mapping takes a whole number as a string and with a fraction of nothing."""
+    """As in the proto3 JSON mapping, a whole number may be a string, a decimal or 1e1."""
     assert JSON.decode(f'{{"pageSize": {value}}}'.encode(), ListItemsRequest).page_size == 10

@@ -106,7 +106,7 @@ def log(run: Run, service: StatusThing) -> Sequence[Change]:
 
 
 def contents(run: Run, service: StatusThing) -> tuple[int, Mapping[str, Sequence[Any]]]:
-    """Return the head, and every record and change there is."""
+    """Return the head, and every record and change in the store."""
 
     def everything(tx: Transaction) -> tuple[int, Mapping[str, Sequence[Any]]]:
         kinds: tuple[type[Any], ...] = (*RECORDS, Change)
@@ -140,7 +140,7 @@ async def lived_in(service: StatusThing) -> None:
 
 
 def test_records_bear_the_injected_time_and_ids(run: Run, service: StatusThing) -> None:
-    """All that one unit adds has ids of the source and the one instant of the clock."""
+    """Everything added in one unit has ids from the source and one time from the clock."""
     status = StatusInput(name="up", kind=StatusKind.UP)
     item = run(service.items.add(name="api", initial_status=status, initial_note_text="hello"))
 
@@ -152,7 +152,7 @@ def test_records_bear_the_injected_time_and_ids(run: Run, service: StatusThing) 
 
 
 def test_the_default_clock_and_ids_are_utc_and_uuid7(run: Run) -> None:
-    """Without a clock and an id source, the present in UTC and UUIDs of version 7 are used."""
+    """By default, times are the current time in UTC, and ids are UUIDs of version 7."""
     service = StatusThing(MemoryStore())
     run(service.store.open())
     before = datetime.now(UTC)
@@ -169,7 +169,7 @@ def test_the_default_clock_and_ids_are_utc_and_uuid7(run: Run) -> None:
 def test_times_agree_with_the_order_of_commits(
     run: Run, service: StatusThing, clock: Clock, step: timedelta
 ) -> None:
-    """Whatever the clock does, each write is a microsecond later than the one before."""
+    """If the clock stands still or goes back, each write is a microsecond after the last."""
     for number in range(3):
         run(service.items.add(name=f"item {number}"))
         clock.now += step
@@ -182,7 +182,7 @@ def test_times_agree_with_the_order_of_commits(
 def test_times_follow_the_clock_once_it_is_ahead_again(
     run: Run, service: StatusThing, clock: Clock
 ) -> None:
-    """A clock that went back and came forward is believed again."""
+    """A clock that went back is followed again once it has caught up."""
     for hours in (0, -1, 2):
         clock.now = START + timedelta(hours=hours)
         run(service.items.add(name=f"{hours}"))
@@ -191,7 +191,7 @@ def test_times_follow_the_clock_once_it_is_ahead_again(
 
 
 def test_lists_are_in_the_order_of_addition_whatever_the_ids(run: Run, clock: Clock) -> None:
-    """Ids that sort the other way round do not turn the list round."""
+    """Ids that sort the other way round do not change the order of a list."""
     ids = iter("zyxwvutsrqp")
     service = StatusThing(MemoryStore(), clock=clock, ids=lambda: next(ids))
     run(service.store.open())
@@ -252,7 +252,7 @@ def test_the_default_statuses(run: Run, service: StatusThing) -> None:
 
 
 def test_the_default_statuses_are_made_once(run: Run, service: StatusThing) -> None:
-    """Asking again changes nothing, not even where somebody deleted one."""
+    """Asking again changes nothing, even if somebody has deleted one."""
     run(service.add_default_statuses())
     run(service.statuses.delete("id1"))
     before = contents(run, service)
@@ -262,7 +262,7 @@ def test_the_default_statuses_are_made_once(run: Run, service: StatusThing) -> N
 
 
 def test_the_default_statuses_leave_a_used_store_alone(run: Run, service: StatusThing) -> None:
-    """A store that ever held anything gets none, even if it is empty now."""
+    """A store that ever had anything in it gets none, even if it is empty now."""
     run(service.items.delete(run(service.items.add(name="api")).id))
     run(service.add_default_statuses())
 
@@ -311,7 +311,7 @@ def test_one_entry_for_each_record_added(run: Run, service: StatusThing) -> None
 
 
 def test_an_entry_for_a_replaced_record(run: Run, service: StatusThing) -> None:
-    """The entry of an update has the record before and after, and who asked."""
+    """The entry of an update has the record before and after, and who made the update."""
     id = run(service.items.add(name="api")).id
     before = record(run, service, Item, id)
     run(service.items.update(id, name="web", principal=EDITOR))
@@ -352,7 +352,7 @@ def test_what_the_log_keeps_is_json(run: Run, service: StatusThing) -> None:
 
 
 async def same_item(service: StatusThing) -> None:
-    """Set what an item has already."""
+    """Set what an item already has."""
     await service.items.update("id1")
     await service.items.update("id1", name="api", position=3)
     await service.items.update("id1", name="api", description="", update_mask=("description",))
@@ -360,14 +360,14 @@ async def same_item(service: StatusThing) -> None:
 
 
 async def same_status(service: StatusThing) -> None:
-    """Set what a status has already."""
+    """Set what a status already has."""
     await service.statuses.update("id4")
     await service.statuses.update("id4", name="up", kind=StatusKind.UP)
     await service.statuses.update("id4", kind=1, color="", update_mask=("kind", "color"))
 
 
 async def same_note(service: StatusThing) -> None:
-    """Set what a note has already."""
+    """Set what a note already has."""
     await service.notes.update("id5", "hello")
 
 
@@ -375,7 +375,7 @@ async def same_note(service: StatusThing) -> None:
 def test_an_update_to_what_is_there_changes_nothing(
     run: Run, service: StatusThing, update: Callable[[StatusThing], Coroutine[Any, Any, None]]
 ) -> None:
-    """Setting nothing, or what is stored already, keeps the version, the time and the head."""
+    """Setting nothing, or what is already stored, keeps the version, the time and the head."""
     populate(run, service)
     before = contents(run, service)
     run(update(service))
@@ -442,7 +442,7 @@ def named(value: object) -> str:
 def test_a_failed_operation_leaves_no_trace(
     run: Run, service: StatusThing, request_: m.Request, error: type[RequestError]
 ) -> None:
-    """What fails, at its first record or its last, leaves no record, entry or gap behind."""
+    """A failure at the first record or the last leaves no record, entry or gap behind."""
     populate(run, service)
     used = StatusInput(id="used", name="used", kind=StatusKind.DOWN)
     run(service.items.add(name="taken", initial_status=used))
@@ -456,7 +456,7 @@ def test_a_failed_operation_leaves_no_trace(
 
 
 def test_every_answer_tells_its_revision(run: Run, service: StatusThing) -> None:
-    """Writes tell the head they made; reads, updates to nothing and repeats the head they saw."""
+    """Writes return the head they made; reads, empty updates and repeats the head they saw."""
     requests = [
         (m.ListItemsRequest(), 0),
         (m.AddItemRequest(name="api", request_id="key"), 1),
@@ -511,7 +511,7 @@ def test_who_may_do_what(
 
 
 def test_permission_is_asked_for_before_anything_else(run: Run, service: StatusThing) -> None:
-    """Who may not write learns nothing about what a request lacks, or what the store holds."""
+    """A caller without permission learns nothing about the request's faults or the store."""
     for request in (m.AddItemRequest(), m.DeleteItemRequest(item_id="none")):
         with pytest.raises(Unauthenticated):
             run(service.run(request, principal=ANONYMOUS))
@@ -519,7 +519,7 @@ def test_permission_is_asked_for_before_anything_else(run: Run, service: StatusT
 
 @pytest.mark.parametrize("principal", EVERYBODY, ids=lambda each: each.name)
 def test_an_operation_without_a_row_is_refused(principal: Principal) -> None:
-    """What the table does not list, nobody may do, not even the embedding program."""
+    """Nobody may run an operation that the table does not list, not even the program itself."""
     with pytest.raises(Unauthenticated if principal is ANONYMOUS else PermissionDenied):
         require(principal, "ForgetEverything")
 
@@ -550,7 +550,7 @@ ADDITIONS = [
 def test_a_repeat_gets_the_first_answer_and_writes_nothing(
     run: Run, service: StatusThing, clock: Clock, request_: m.Request
 ) -> None:
-    """A repeat within 24 hours finds its answer, and nothing else is touched."""
+    """A repeat within 24 hours gets the first answer, and nothing else is touched."""
     populate(run, service)
     first = run(service.run(request_))
     before = contents(run, service)
@@ -561,7 +561,7 @@ def test_a_repeat_gets_the_first_answer_and_writes_nothing(
 
 
 def test_a_repeat_is_not_spoilt_by_later_changes(run: Run, service: StatusThing) -> None:
-    """The first answer stands, even if its item was changed and is gone."""
+    """The first answer is returned even if its item has been changed and deleted."""
     first = run(service.items.add(name="api", request_id="key"))
     run(service.items.update(first.id, name="web"))
     run(service.items.delete(first.id))
@@ -582,7 +582,7 @@ def test_a_key_stands_for_one_request(run: Run, service: StatusThing) -> None:
 
 
 def test_keys_are_scoped_to_the_caller(run: Run, service: StatusThing) -> None:
-    """Two callers who choose the same key do not meet."""
+    """Two callers may choose the same key independently."""
     mine = run(service.items.add(name="mine", request_id="key", principal=EDITOR))
     yours = run(service.items.add(name="yours", request_id="key", principal=ADMIN))
 
@@ -600,7 +600,7 @@ def test_keys_are_scoped_to_the_operation(run: Run, service: StatusThing) -> Non
 
 
 def test_an_answer_is_kept_for_24_hours(run: Run, service: StatusThing, clock: Clock) -> None:
-    """To the microsecond: a moment before 24 hours it is a repeat, at 24 hours a new request."""
+    """A microsecond before 24 hours it is a repeat, and at 24 hours a new request."""
     item = run(service.items.add(name="api"))
     clock.now = START + timedelta(hours=1)
     first = run(service.notes.add(item.id, "hello", request_id="key"))
@@ -615,7 +615,7 @@ def test_an_answer_is_kept_for_24_hours(run: Run, service: StatusThing, clock: C
 
 
 def test_a_failure_is_not_kept(run: Run, service: StatusThing) -> None:
-    """A key whose request failed is free: for the same request, and for another."""
+    """The key of a failed request can be used again, for the same request or another."""
     item = run(service.items.add(name="api"))
     with pytest.raises(AlreadyExists):
         run(service.items.add(name="api", request_id="key"))
@@ -626,7 +626,7 @@ def test_a_failure_is_not_kept(run: Run, service: StatusThing) -> None:
 
 
 def test_expired_answers_are_swept(run: Run, service: StatusThing, clock: Clock) -> None:
-    """Each request with a key forgets up to 100 answers that expired, and none that did not."""
+    """Each request with a key removes up to 100 expired answers, and no others."""
     item = run(service.items.add(name="api"))
     for number in range(150):
         run(service.notes.add(item.id, "old", request_id=f"old {number}"))
@@ -642,7 +642,7 @@ def test_expired_answers_are_swept(run: Run, service: StatusThing, clock: Clock)
 
 
 def test_a_request_without_a_key_keeps_nothing(run: Run, service: StatusThing) -> None:
-    """Most requests have no key, and leave no answer behind."""
+    """A request without a key leaves no kept answer behind."""
     run(lived_in(service))
 
     assert len(kept(run, service)) == 1
@@ -650,7 +650,7 @@ def test_a_request_without_a_key_keeps_nothing(run: Run, service: StatusThing) -
 
 @pytest.mark.parametrize("key", ["", "key"])
 def test_an_id_that_has_no_utf_8_is_refused(run: Run, service: StatusThing, key: str) -> None:
-    """A lone surrogate in an id is the caller's mistake, with an idempotency key or without."""
+    """A lone surrogate in an id is the caller's mistake, with or without an idempotency key."""
     with pytest.raises(RequestError):
         run(service.notes.add("\ud800", "hello", request_id=key))
     with pytest.raises(RequestError):
@@ -661,7 +661,7 @@ def test_an_id_that_has_no_utf_8_is_refused(run: Run, service: StatusThing, key:
 
 
 def add_notes(run: Run, service: StatusThing, number: int) -> str:
-    """Add an item with so many notes, in one unit, and return its id."""
+    """Add an item with that many notes, in one unit, and return its id."""
 
     def work(tx: Transaction) -> None:
         at = tx.now
@@ -690,7 +690,7 @@ def add_notes(run: Run, service: StatusThing, number: int) -> str:
 
 
 def test_a_whole_list_has_at_most_10000_records(run: Run, service: StatusThing) -> None:
-    """10 000 records come without a page size, and one more has to be paged."""
+    """A list without a page size has at most 10 000 records; a longer one is refused."""
     item = add_notes(run, service, 10_000)
     assert len(run(service.notes.list(item))) == 10_000
     run(service.notes.add(item, "one more"))
@@ -714,7 +714,7 @@ def test_a_page_has_at_most_1000_records(
 
 
 def test_a_page_size_is_not_negative(run: Run, service: StatusThing) -> None:
-    """The wire cannot spell a negative size, but a program can."""
+    """The wire cannot express a negative page size, but a program can, and is refused."""
     populate(run, service)
     with pytest.raises(InvalidArgument) as refusal:
         run(service.items.list(page_size=-1))
@@ -723,7 +723,7 @@ def test_a_page_size_is_not_negative(run: Run, service: StatusThing) -> None:
 
 
 def test_the_last_page_has_no_token(run: Run, service: StatusThing) -> None:
-    """A list that fits its page exactly is at its end."""
+    """A list that exactly fills its page has no next page."""
     item = add_notes(run, service, 3)
     page = run(service.notes.list(item, page_size=3))
 
@@ -731,7 +731,7 @@ def test_the_last_page_has_no_token(run: Run, service: StatusThing) -> None:
 
 
 def test_items_bring_their_newest_100_notes(run: Run, service: StatusThing) -> None:
-    """GetItem and ListItems with `extended` show the same 100 notes, oldest first."""
+    """GetItem and ListItems with `extended` return the same 100 notes, oldest first."""
     item = run(service.items.get(add_notes(run, service, 101)))
     listed = run(service.items.list(extended=True))
 
@@ -741,7 +741,7 @@ def test_items_bring_their_newest_100_notes(run: Run, service: StatusThing) -> N
 
 
 def token(data: bytes) -> str:
-    """Spell a page token as the service does."""
+    """Write a page token as the service does."""
     return base64.urlsafe_b64encode(data).decode("ascii")
 
 
@@ -780,7 +780,7 @@ LISTS: Mapping[str, Callable[[str], m.Request]] = {
 def test_a_token_that_no_list_returned_is_refused(
     run: Run, service: StatusThing, operation: str, garbage: str
 ) -> None:
-    """Garbage, and a forged token that holds an impossible key, never reach the store."""
+    """Garbage, or a forged token with an impossible key, never reaches the store."""
     populate(run, service)
     with pytest.raises(InvalidArgument) as refusal:
         run(service.run(LISTS[operation](garbage)))
@@ -805,7 +805,7 @@ def test_any_token_is_a_position_or_refused(garbage: str) -> None:
 
 
 def test_a_token_of_another_list_is_refused(run: Run, service: StatusThing) -> None:
-    """A client that mixes up its lists must not take the answer for the end of one."""
+    """A client that confuses two lists gets an error, and not an apparent end of the list."""
     mine = run(service.items.add(name="mine", initial_note_text="mine 1"))
     yours = run(service.items.add(name="yours", initial_note_text="yours 1"))
     run(service.notes.add(mine.id, "mine 2"))
@@ -822,7 +822,7 @@ def test_a_token_of_another_list_is_refused(run: Run, service: StatusThing) -> N
 
 
 def test_a_token_goes_with_its_filters(run: Run, service: StatusThing) -> None:
-    """In whatever order they are given, and however large the next page is."""
+    """A token is refused with other filters; their order and the page size may differ."""
     for number, kind in enumerate((1, 2, 1)):
         run(service.statuses.add(name=str(number), kind=kind))
     first = run(service.statuses.list(kinds=[1, 2], page_size=1))
@@ -849,7 +849,7 @@ def test_a_token_goes_with_its_filters(run: Run, service: StatusThing) -> None:
 def test_wrong_types_are_named(
     run: Run, service: StatusThing, field: str, call: Callable[[StatusThing], Any]
 ) -> None:
-    """A program's slip is one clear sentence, not a traceback from the depths."""
+    """A value of the wrong type is refused in one clear sentence, not by a deep traceback."""
     with pytest.raises(InvalidArgument) as refusal:
         run(call(service))
 
@@ -857,7 +857,7 @@ def test_wrong_types_are_named(
 
 
 def test_an_error_knows_its_revision(run: Run, service: StatusThing) -> None:
-    """What was found out from the store was so at some revision; a bad value is bad at all."""
+    """An error found in the store has the revision it was found at; a bad value has none."""
     run(service.items.add(name="api"))
     found = []
     for call in (
@@ -959,7 +959,7 @@ READS = {
 
 @pytest.mark.parametrize("request_", READS.values(), ids=READS)
 def test_reads_ask_the_store_as_often_whatever_the_size(run: Run, request_: m.Request) -> None:
-    """Few items or many, with many statuses and notes: the store is asked three times at most."""
+    """However many items and statuses there are, a read asks the store at most three times."""
     costs = []
     for size in (2, 40):
         store = CountingStore()
@@ -980,7 +980,7 @@ def test_reads_ask_the_store_as_often_whatever_the_size(run: Run, request_: m.Re
 
 
 def test_a_read_after_a_write_shows_it(run: Run, service: StatusThing) -> None:
-    """What `add` returns is what `get` and an extended list return."""
+    """What `add` returns is also what `get` and an extended list return."""
     status = StatusInput(name="up", kind=StatusKind.UP)
     item: ItemView = run(
         service.items.add(name="api", initial_status=status, initial_note_text="hello")

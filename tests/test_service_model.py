@@ -176,12 +176,12 @@ class Model:
 
     # The operations; a list returns everything, whatever its page
 
-    def GetItem(self, request: m.GetItemRequest) -> Any:  # noqa: N802
+    def GetItem(self, request: m.GetItemRequest) -> Any:
         """An item has its status and notes."""
         valid(request.item_id)
         return m.GetItemResponse(item=self.item(self.find("Item", request.item_id)))
 
-    def ListItems(self, request: m.ListItemsRequest) -> Any:  # noqa: N802
+    def ListItems(self, request: m.ListItemsRequest) -> Any:
         """The filters are joined by AND, and the values of each by OR."""
         of_kind = {status.id for status in self.statuses(request.kinds)}
         return [
@@ -191,7 +191,7 @@ class Model:
             and (not request.kinds or row["status_id"] in of_kind)
         ]
 
-    def AddItem(self, request: m.AddItemRequest) -> Any:  # noqa: N802
+    def AddItem(self, request: m.AddItemRequest) -> Any:
         """The status comes first, then the item, then the note: all or nothing."""
         given, text = request.initial_status, request.initial_note_text
         name_and_description(request)
@@ -213,7 +213,7 @@ class Model:
             self.add("Note", item_id=item["id"], text=text)
         return m.AddItemResponse(item=self.item(item))
 
-    def UpdateItem(self, request: m.UpdateItemRequest) -> Any:  # noqa: N802
+    def UpdateItem(self, request: m.UpdateItemRequest) -> Any:
         """An item keeps what is not set."""
         valid(request.item_id)
         fields = sets(request, "name", "description", "status_id", "position")
@@ -224,8 +224,8 @@ class Model:
         self.update("Item", row, fields)
         return m.UpdateItemResponse()
 
-    def DeleteItem(self, request: m.DeleteItemRequest) -> Any:  # noqa: N802
-        """Its notes go with it."""
+    def DeleteItem(self, request: m.DeleteItemRequest) -> Any:
+        """An item's notes are deleted with it."""
         valid(request.item_id)
         self.find("Item", request.item_id, request.expected_version)
         for note in self.notes(request.item_id):
@@ -233,16 +233,16 @@ class Model:
         self.remove("Item", request.item_id)
         return m.DeleteItemResponse()
 
-    def GetStatus(self, request: m.GetStatusRequest) -> Any:  # noqa: N802
+    def GetStatus(self, request: m.GetStatusRequest) -> Any:
         """A status is shown as it is."""
         valid(request.status_id)
         return m.GetStatusResponse(status=self.status(self.find("Status", request.status_id)))
 
-    def ListStatus(self, request: m.ListStatusRequest) -> Any:  # noqa: N802
+    def ListStatus(self, request: m.ListStatusRequest) -> Any:
         """The kinds are joined by OR."""
         return self.statuses(request.kinds)
 
-    def AddStatus(self, request: m.AddStatusRequest) -> Any:  # noqa: N802
+    def AddStatus(self, request: m.AddStatusRequest) -> Any:
         """A status has a name of its own."""
         return m.AddStatusResponse(status=self.status(self.new_status(request)))
 
@@ -260,7 +260,7 @@ class Model:
             kind=kind_of(given.kind),
         )
 
-    def UpdateStatus(self, request: m.UpdateStatusRequest) -> Any:  # noqa: N802
+    def UpdateStatus(self, request: m.UpdateStatusRequest) -> Any:
         """A status keeps what is not set."""
         valid(request.status_id)
         fields = sets(request, "name", "description", "color", "kind")
@@ -268,7 +268,7 @@ class Model:
         self.update("Status", row, fields)
         return m.UpdateStatusResponse()
 
-    def DeleteStatus(self, request: m.DeleteStatusRequest) -> Any:  # noqa: N802
+    def DeleteStatus(self, request: m.DeleteStatusRequest) -> Any:
         """A status that items have stays."""
         valid(request.status_id)
         self.find("Status", request.status_id, request.expected_version)
@@ -278,32 +278,32 @@ class Model:
         self.remove("Status", request.status_id)
         return m.DeleteStatusResponse()
 
-    def GetNote(self, request: m.GetNoteRequest) -> Any:  # noqa: N802
+    def GetNote(self, request: m.GetNoteRequest) -> Any:
         """A note is shown as it is."""
         valid(request.note_id)
         return m.GetNoteResponse(note=self.note(self.find("Note", request.note_id)))
 
-    def ListNotes(self, request: m.ListNotesRequest) -> Any:  # noqa: N802
+    def ListNotes(self, request: m.ListNotesRequest) -> Any:
         """An item that is not there has no notes to list."""
         valid(request.item_id)
         return self.notes(self.find("Item", request.item_id)["id"])
 
-    def AddNote(self, request: m.AddNoteRequest) -> Any:  # noqa: N802
+    def AddNote(self, request: m.AddNoteRequest) -> Any:
         """A note belongs to an item that is there."""
         valid(request.item_id, good(request.note_text))
         item = self.find("Item", request.item_id)
         note = self.add("Note", item_id=item["id"], text=request.note_text)
         return m.AddNoteResponse(note=self.note(note))
 
-    def UpdateNote(self, request: m.UpdateNoteRequest) -> Any:  # noqa: N802
+    def UpdateNote(self, request: m.UpdateNoteRequest) -> Any:
         """A note always has a text."""
         valid(request.note_id, good(request.note_text), set(request.update_mask) <= {"note_text"})
         row = self.find("Note", request.note_id, request.expected_version)
         self.update("Note", row, {"text": request.note_text})
         return m.UpdateNoteResponse()
 
-    def DeleteNote(self, request: m.DeleteNoteRequest) -> Any:  # noqa: N802
-        """Nothing goes with a note."""
+    def DeleteNote(self, request: m.DeleteNoteRequest) -> Any:
+        """Deleting a note affects nothing else."""
         valid(request.note_id)
         self.find("Note", request.note_id, request.expected_version)
         self.remove("Note", request.note_id)

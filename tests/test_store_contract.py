@@ -161,7 +161,7 @@ class TestUnits:
     """R1 to R8."""
 
     def test_a_read_sees_one_snapshot(self, client: Client) -> None:
-        """R1: what is committed while a unit reads does not show in it."""
+        """R1: a reading unit does not see what is committed while it runs."""
 
         def work(transaction: Transaction) -> tuple[int, int]:
             before = transaction.count(Query(Item))
@@ -176,7 +176,7 @@ class TestUnits:
         assert client.ids(Item) == ["i"]
 
     def test_a_write_sees_its_own_changes(self, client: Client) -> None:
-        """R1: what a unit wrote, it reads."""
+        """R1: a unit reads what it has written."""
 
         def work(transaction: Transaction) -> list[Item | int]:
             add(transaction, item("i"))
@@ -188,7 +188,7 @@ class TestUnits:
     def test_a_unit_that_raises_leaves_no_trace(
         self, client: Client, error: type[BaseException] | BaseException
     ) -> None:
-        """R2: its error, of whatever class, reaches the caller, and nothing it wrote stays."""
+        """R2: the unit's error, of any class, reaches the caller, and nothing it wrote stays."""
 
         def work(transaction: Transaction) -> None:
             add(transaction, item("i"), kept("k"))
@@ -209,7 +209,7 @@ class TestUnits:
         assert client.head() == 0
 
     def test_a_unit_may_go_on_after_a_refusal(self, client: Client) -> None:
-        """R2, R10: a refused record undoes nothing else of the unit."""
+        """R2, R10: a refused record does not undo anything else in the unit."""
 
         def work(transaction: Transaction) -> None:
             add(transaction, item("i"))
@@ -246,7 +246,7 @@ class TestUnits:
     @pytest.mark.parametrize("outer", ["read", "write"])
     @pytest.mark.parametrize("inner", ["read", "write"])
     def test_a_unit_inside_a_unit_is_refused(self, client: Client, outer: str, inner: str) -> None:
-        """R6: it raises, instead of waiting for the first for ever."""
+        """R6: the inner unit raises, instead of waiting for the outer one forever."""
         calls: dict[str, Callable[[Callable[[Transaction], Any]], Any]] = {
             "read": client.store.read,
             "write": lambda work: client.store.write(work, now=NOW),
@@ -261,7 +261,7 @@ class TestUnits:
         assert client.head() == 0
 
     def test_a_write_that_was_cancelled_first_is_dropped(self, client: Client) -> None:
-        """R7: it does not run at all."""
+        """R7: a write that is cancelled before it starts does not run at all."""
 
         async def cancel() -> None:
             task = asyncio.create_task(
@@ -277,7 +277,7 @@ class TestUnits:
         assert client.ids(Item) == ["j"]
 
     def test_a_cancelled_write_is_whole_or_nothing(self, client: Client) -> None:
-        """R7: whenever the caller gives up, records and log agree."""
+        """R7: whenever the caller cancels, records and log agree."""
 
         async def cancel(n: int) -> None:
             def work(transaction: Transaction) -> None:
@@ -301,7 +301,7 @@ class TestUnits:
         assert sorted({c.revision for c in changes}) == list(range(1, len(changes) // 2 + 1))
 
     def test_a_forked_child_is_refused(self, client: Client) -> None:
-        """R8: in a child, every call raises StoreClosed, and the parent's store works on."""
+        """R8: in a child, every call raises StoreClosed; the parent's store still works."""
         client.add(item("i"))
         calls: list[Callable[[], Any]] = [
             lambda: client.store.read(lambda transaction: transaction.revision),
@@ -341,7 +341,7 @@ class TestRecords:
 
     @pytest.mark.parametrize("sample", SAMPLES, ids=lambda record: type(record).__name__)
     def test_a_record_comes_back_as_it_was(self, client: Client, sample: Record) -> None:
-        """R9: every field, to the code point and the microsecond."""
+        """R9: every field comes back exact to the code point and the microsecond."""
         client.add(*SAMPLES)
 
         back = client.read(lambda transaction: transaction.get(type(sample), sample.id))
@@ -351,11 +351,11 @@ class TestRecords:
         assert client.find(type(sample), where={"id": sample.id}) == [sample]
 
     def test_every_record_type_is_kept(self) -> None:
-        """R9: the samples leave no type out."""
+        """R9: the samples include every record type."""
         assert {type(sample) for sample in SAMPLES} == set(RECORDS)
 
     def test_a_change_comes_back_as_it_was(self, client: Client) -> None:
-        """R9: the log too keeps every field."""
+        """R9: the log keeps every field of a change."""
         change = Change(
             revision=1,
             seq=0,
@@ -378,7 +378,7 @@ class TestRecords:
         assert client.find(Change) == [change]
 
     def test_a_stored_change_cannot_be_changed(self, client: Client) -> None:
-        """R9: what was handed over and what was handed out are not what is kept."""
+        """R9: changing what was passed in or returned does not change what is stored."""
         details = {"name": "a"}
 
         def work(transaction: Transaction) -> None:
@@ -407,7 +407,7 @@ class TestRecords:
         assert client.find(Change)[0].after == {"name": "a"}
 
     def test_an_id_is_taken_once(self, client: Client) -> None:
-        """R10: `add` refuses an id that is there, and says so before it speaks of other fields."""
+        """R10: `add` refuses an id that exists, before it looks at other fields."""
         client.add(item("i"))
 
         with pytest.raises(AlreadyExists) as refusal:
@@ -428,14 +428,14 @@ class TestRecords:
             assert (error.kind, error.field, error.value) == ("Item", "name", "x")
 
     def test_unique_text_is_compared_by_code_point(self, client: Client) -> None:
-        """R10: neither case, nor accents, nor composition, nor blanks make two names one."""
+        """R10: names that differ in case, accents, composition or blanks are different."""
         names = ["a", "A", "é", "e\u0301", "a ", "ß", "ss", ""]
         client.add(*(item(f"i{n}", name=name) for n, name in enumerate(names)))
 
         assert len(client.find(Item)) == len(names)
 
     def test_a_reference_leads_somewhere(self, client: Client) -> None:
-        """R10, R11: `add` and `replace` refuse a reference to nothing, and name the field."""
+        """R10, R11: `add` and `replace` refuse a reference to nothing, naming the field."""
         client.add(item("i"))
 
         with pytest.raises(MissingReference) as by_add:
@@ -449,7 +449,7 @@ class TestRecords:
             assert (error.kind, error.id, error.field) == ("Status", "s", "status_id")
 
     def test_replace_writes_the_whole_record(self, client: Client) -> None:
-        """R11: every field is the new one's."""
+        """R11: after `replace`, every field is that of the new record."""
         client.add(item("i", description="old", position=1))
         new = item("i", minutes=3, name="new", version=2)
 
@@ -462,14 +462,14 @@ class TestRecords:
         assert client.find(Item) == [new]
 
     def test_replace_refuses_what_is_not_there(self, client: Client) -> None:
-        """R11: NotFound, with the kind and the id."""
+        """R11: `replace` raises NotFound, with the kind and the id."""
         with pytest.raises(NotFound) as refusal:
             client.write(lambda transaction: transaction.replace(item("i"), expect=1))
 
         assert (refusal.value.kind, refusal.value.id) == ("Item", "i")
 
     def test_replace_refuses_another_version(self, client: Client) -> None:
-        """R11: VersionConflict with both versions, before any other refusal."""
+        """R11: `replace` raises VersionConflict with both versions, before any other refusal."""
         client.add(item("i", version=3), item("j"))
 
         with pytest.raises(VersionConflict) as refusal:
@@ -478,12 +478,12 @@ class TestRecords:
         assert (refusal.value.expected, refusal.value.actual) == (2, 3)
 
     def test_remove_refuses_what_is_not_there(self, client: Client) -> None:
-        """R12: NotFound."""
+        """R12: `remove` raises NotFound for an id that does not exist."""
         with pytest.raises(NotFound):
             client.write(lambda transaction: transaction.remove(Item, "i"))
 
     def test_remove_refuses_what_others_refer_to(self, client: Client) -> None:
-        """R12: InUse, with the number of those that do."""
+        """R12: `remove` raises InUse, with the number of records that refer to the record."""
         client.add(status("s"), *(item(f"i{n}", status_id="s") for n in range(3)))
 
         with pytest.raises(InUse) as refusal:
@@ -492,7 +492,7 @@ class TestRecords:
         assert (refusal.value.kind, refusal.value.id, refusal.value.count) == ("Status", "s", 3)
 
     def test_remove_takes_the_record_away(self, client: Client) -> None:
-        """R12: it is gone, and its id and name are free again."""
+        """R12: the record is gone, and its id and name are free again."""
         client.add(item("i"))
 
         def work(transaction: Transaction) -> None:
@@ -504,7 +504,7 @@ class TestRecords:
         assert client.ids(Item) == ["i"]
 
     def test_remove_where_takes_the_first_in_order(self, client: Client) -> None:
-        """R13: at most `limit`, oldest first, only what matches; and it says how many."""
+        """R13: `remove_where` removes at most `limit` matches, oldest first, and counts them."""
         client.add(kept("c", 1), kept("b", 2), kept("a", 0), kept("z", 90))
         expired = Query(KeptAnswer, where={"expires": Range(lt=NOW + timedelta(hours=2))})
 
@@ -517,7 +517,7 @@ class TestRecords:
         assert client.ids(KeptAnswer) == ["z"]
 
     def test_remove_where_thins_the_log(self, client: Client) -> None:
-        """R13: old changes can be removed, which changes neither the head nor what is newer."""
+        """R13: removing old changes affects neither the head nor newer changes."""
         client.add(item("a"), item("b"))
         client.add(item("c"))
 
@@ -529,7 +529,7 @@ class TestRecords:
         assert client.head() == 2
 
     def test_remove_where_leaves_logged_types_alone(self, client: Client) -> None:
-        """R13: asking for it is a mistake in the program."""
+        """R13: `remove_where` for a logged type is a mistake in the program."""
         client.add(item("i"))
 
         with pytest.raises(TypeError):
@@ -568,7 +568,7 @@ class TestQueries:
         ids=lambda value: value if isinstance(value, str) else "-".join(value),
     )
     def test_conditions(self, client: Client, where: dict[str, Any], ids: str) -> None:
-        """R14: equality, None, membership and ranges, joined by AND; None lies in no range."""
+        """R14: equality, None, sets and ranges are joined by AND; None is in no range."""
         client.add(
             status("s"),
             status("t"),
@@ -582,14 +582,14 @@ class TestQueries:
         assert client.read(lambda transaction: transaction.count(Query(Item, where))) == len(ids)
 
     def test_conditions_on_an_enumeration(self, client: Client) -> None:
-        """R14: by equality and by membership."""
+        """R14: an enumeration is compared by equality and by membership."""
         client.add(status("a"), status("b", kind=StatusKind.DOWN))
 
         assert client.ids(Status, where={"kind": StatusKind.DOWN}) == ["b"]
         assert client.ids(Status, where={"kind": frozenset(StatusKind)}) == ["a", "b"]
 
     def test_a_set_may_be_large(self, client: Client) -> None:
-        """R14: more values than any database takes as parameters."""
+        """R14: a set may have more values than any database takes as parameters."""
         client.add(item("7"))
 
         found = client.ids(Item, where={"id": frozenset(map(str, range(50_000)))})
@@ -597,7 +597,7 @@ class TestQueries:
         assert found == ["7"]
 
     def test_records_come_by_creation_then_id(self, client: Client) -> None:
-        """R15: ids are compared by code point, and tell apart what was created at once."""
+        """R15: records created at the same time are in the order of their ids' code points."""
         ids = ["a", "Z", "b", "~", "-", "0", "_", "a-", "aa"]
         client.add(item("later", 1), *(item(id) for id in ids), item("earlier", -1))
 
@@ -605,7 +605,7 @@ class TestQueries:
         assert client.ids(Item, descending=True) == ["later", *sorted(ids, reverse=True), "earlier"]
 
     def test_changes_come_by_number(self, client: Client) -> None:
-        """R15: `(revision, seq)`, which also serve as the place to continue behind."""
+        """R15: changes are in the order of `(revision, seq)`, which `after` takes too."""
         client.add(*(item(f"b{n:02}") for n in range(12)))
         client.add(item("a"))
 
@@ -631,7 +631,7 @@ class TestQueries:
         assert client.ids(Item, after=(NOW + timedelta(minutes=2), "zzz")) == ["9"]
 
     def test_the_newest_of_each_group(self, client: Client) -> None:
-        """R16: the last n of each value, in the order of the query."""
+        """R16: the last n of each value are found, in the order of the query."""
         client.add(item("i"), item("j"), item("k"))
         client.add(
             *(note(f"i{n}", n) for n in range(4)),
@@ -647,7 +647,7 @@ class TestQueries:
         assert client.read(lambda transaction: transaction.count(Query(Note, **per_item))) == 3
 
     def test_count_ignores_the_page(self, client: Client) -> None:
-        """R17: neither `limit` nor `after` matters."""
+        """R17: neither `limit` nor `after` changes the count."""
         client.add(*(item(f"{n}") for n in range(5)))
         query = Query(Item, limit=1, after=(NOW, "3"))
 
@@ -658,12 +658,12 @@ class TestLog:
     """R18 to R22."""
 
     def test_an_empty_store_has_head_0(self, client: Client) -> None:
-        """R18: and its first unit gets revision 1."""
+        """R18: an empty store has head 0, and its first unit gets revision 1."""
         assert client.head() == 0
         assert client.write(lambda transaction: transaction.revision) == 1
 
     def test_revisions_have_no_gaps(self, client: Client) -> None:
-        """R18: units that fail, or log nothing, use up none."""
+        """R18: units that fail, or log nothing, use up no revision."""
         client.add(item("a"))
         client.write(lambda _: None)
         client.add(kept("k"))
@@ -693,7 +693,7 @@ class TestLog:
     def test_records_and_log_agree(
         self, client: Client, work: Callable[[Transaction], Any]
     ) -> None:
-        """R19: a unit that changes without logging, logs without changing, or miscounts, fails."""
+        """R19: a unit whose changes and log entries do not match, or are miscounted, fails."""
         client.add(item("i"))
 
         with pytest.raises(UnloggedWrite):
@@ -703,7 +703,7 @@ class TestLog:
         assert client.head() == len(client.find(Change)) == 1
 
     def test_time_never_goes_back(self, client: Client) -> None:
-        """R20: a unit's time is behind that of the last change, whatever the caller's clock is."""
+        """R20: a unit's time is after that of the last change, whatever the clock says."""
         clocks = [NOW, NOW, NOW - timedelta(days=1), NOW + timedelta(days=1)]
         times = []
         for n, clock in enumerate(clocks):
@@ -718,7 +718,7 @@ class TestLog:
         assert client.read(lambda transaction: transaction.now) == times[-1]
 
     def test_private_changes_leave_the_public_revision(self, client: Client) -> None:
-        """R21: it is the last revision with a public change, of whatever place in it."""
+        """R21: the public revision is the last one that has a public change, wherever in it."""
 
         def public_revision() -> int:
             return client.read(lambda transaction: transaction.public_revision)
@@ -739,14 +739,14 @@ class TestLog:
         assert seen == [0, 1, 1, 3]
 
     def test_wait_returns_at_once_when_the_head_is_above(self, client: Client) -> None:
-        """R22: there is nothing to wait for."""
+        """R22: `wait` returns at once if the head is above `after` already."""
         client.add(item("a"))
         client.add(item("b"))
 
         assert client.run(asyncio.wait_for(client.store.wait(1), SECONDS)) == 2
 
     def test_wait_is_woken_from_another_loop(self, client: Client) -> None:
-        """R22, R8: whoever moves the head, those who wait on any loop hear of it."""
+        """R22, R8: a new head wakes those who wait on any loop, whoever made it."""
 
         def waiting() -> int:
             return asyncio.run(asyncio.wait_for(client.store.wait(0), SECONDS))
@@ -774,7 +774,7 @@ class TestLog:
         assert client.run(work()) == 1
 
     def test_close_ends_waiting(self, client: Client) -> None:
-        """R22: with StoreClosed."""
+        """R22: closing the store ends a wait with StoreClosed."""
 
         async def work() -> None:
             waiting = asyncio.create_task(client.store.wait(0))
@@ -790,7 +790,7 @@ class TestLife:
     """R23 and R24."""
 
     def test_opening_and_closing_again_does_nothing(self, client: Client) -> None:
-        """R23: the data is still there, in the same store object too."""
+        """R23: the data is still there, even in the same store object."""
         client.add(item("i"))
         for call in ("open", "migrate", "close", "close", "open"):
             client.run(getattr(client.store, call)())
@@ -813,7 +813,7 @@ class TestLife:
     def test_a_store_that_is_not_open_refuses(
         self, make_store: Callable[[], Store], state: str
     ) -> None:
-        """R24: StoreClosed, from every call."""
+        """R24: every call to a store that is not open raises StoreClosed."""
         client = Client(make_store())
         if state == "closed":
             client.run(client.store.open())
@@ -828,7 +828,7 @@ class TestLife:
         client.close()
 
     def test_a_reading_unit_cannot_write(self, client: Client) -> None:
-        """R24: trying is a mistake in the program, and changes nothing."""
+        """R24: trying to write is a mistake in the program, and changes nothing."""
         units: list[Callable[[Transaction], Any]] = [
             lambda transaction: transaction.add(item("i")),
             lambda transaction: transaction.replace(item("i"), expect=1),
@@ -843,7 +843,7 @@ class TestLife:
         assert client.ids(Item) == []
 
     def test_closing_while_others_read_and_write(self, client: Client) -> None:
-        """R24: each call either does its work or raises StoreClosed; none hangs."""
+        """R24: each call either completes or raises StoreClosed; none hangs."""
         going = threading.Event()
 
         async def busy(name: int) -> int:
@@ -934,7 +934,7 @@ _STEPS = st.one_of(
 
 
 class _Outcomes(Exception):
-    """Carries what the steps came to out of a unit that thereby leaves no trace."""
+    """Carries the results of the steps out of a unit, which thereby leaves no trace."""
 
 
 def _take(transaction: Transaction, steps: list[tuple[Any, ...]]) -> list[Any]:
@@ -966,7 +966,7 @@ def _outcomes(client: Client, steps: list[tuple[Any, ...]]) -> Any:
 )
 @given(steps=st.lists(_STEPS, min_size=1, max_size=25))
 def test_every_store_answers_as_the_reference(client: Client, steps: list[tuple[Any, ...]]) -> None:
-    """R2, R9-R17: whatever is done in a unit comes to the same, errors included, and is undone."""
+    """R2, R9-R17: every step gives the reference's result or error, and is undone."""
     reference = Client(MemoryStore())
     reference.run(reference.store.open())
 

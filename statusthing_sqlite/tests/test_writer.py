@@ -322,7 +322,7 @@ def test_nothing_is_acknowledged_that_went_to_an_emptied_file(
 
     with pytest.raises(StoreUnavailable, match="emptied"):
         run(store.write(file.add(file.item("b")), now=file.NOW))
-    with pytest.raises(StoreUnavailable, match="emptied"):
+    with pytest.raises(StoreUnavailable):
         run(store.read(lambda transaction: transaction.revision))
 
 

@@ -1,7 +1,7 @@
 """The reference store: everything in this process's memory, nothing kept after it.
 
 It is the contract of `statusthing.store` in its plainest form. A state is never changed once it is
-committed: a write copies the tables that it touches and puts the new state in the place of the old
+committed: a write copies the tables that it touches and puts the new state in place of the old
 one, so that a snapshot is a reference, and rolling back is forgetting.
 """
 

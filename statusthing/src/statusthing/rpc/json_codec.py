@@ -3,7 +3,7 @@
 Responses are views, shaped and spelled like their message's JSON, and encode as they are. Requests
 are read strictly, by the descriptors of `statusthing.v1` and the proto3 JSON mapping,
 https://protobuf.dev/programming-guides/json/, without the leniences of protobuf's own parser: no
-list in the place of a message, no field given twice, enums by name or whole number only.
+list instead of a message, no field given twice, enums by name or whole number only.
 """
 
 from __future__ import annotations
