@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import resource
 import sqlite3
@@ -193,20 +192,32 @@ def test_a_unit_that_the_database_failed_is_over(
     assert file.revisions() == [1, 1]
 
 
-def test_a_lost_connection_is_replaced(file: File, store: SqliteStore, run: Run) -> None:
+def test_a_lost_connection_is_replaced(file: File, run: Run) -> None:
     """The batch that finds the connection broken fails, and the next one works."""
+    opened: list[sqlite3.Connection] = []
     broken: list[sqlite3.Connection] = []
 
-    def lose(_: Transaction) -> None:
-        for connection in gc.get_objects():
-            if isinstance(connection, sqlite3.Connection) and connection.in_transaction:
-                broken.append(connection)
-                connection.rollback()
-                connection.close()
+    def note(connection: sqlite3.Connection, _: Any) -> None:
+        opened.append(connection)
 
+    def lose(_: Transaction) -> None:
+        for connection in opened:
+            with contextlib.suppress(sqlite3.ProgrammingError):  # it is closed already
+                if connection.in_transaction:
+                    connection.rollback()
+                    connection.close()
+                    broken.append(connection)
+
+    store = file.store()
+    event.listen(Pool, "connect", note)
+    try:
+        run(store.open())
+    finally:
+        event.remove(Pool, "connect", note)
     with pytest.raises(StoreUnavailable):
         run(store.write(lose, now=file.NOW))
     run(store.write(file.add(file.item("a")), now=file.NOW))
+    run(store.close())
 
     assert len(broken) == 1
     assert file.items() == ["a"]
