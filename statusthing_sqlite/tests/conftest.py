@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 from statusthing.log import Action, Change, describe
 from statusthing.model import Item, Record
@@ -122,7 +124,31 @@ def run() -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture
-def store(file: File, run: Callable[..., Any]) -> Iterator[SqliteStore]:
+def executed() -> list[str]:
+    """Each statement that SQLite has executed on `connections`, with the values in it."""
+    return []
+
+
+@pytest.fixture
+def connections(executed: list[str]) -> Iterator[list[sqlite3.Connection]]:
+    """Every connection that a store has opened, the newest one last."""
+    opened: list[sqlite3.Connection] = []
+
+    def note(connection: sqlite3.Connection, _: object) -> None:
+        opened.append(connection)
+        connection.set_trace_callback(executed.append)
+
+    event.listen(Pool, "connect", note)
+    yield opened
+    event.remove(Pool, "connect", note)
+
+
+@pytest.fixture
+def store(
+    file: File,
+    run: Callable[..., Any],
+    connections: list[sqlite3.Connection],  # noqa: ARG001 - has to be there before they are opened
+) -> Iterator[SqliteStore]:
     """An open store on the file."""
     store = file.store()
     run(store.open())

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
 from statusthing.errors import StoreClosed, StoreUnavailable
@@ -49,19 +49,6 @@ async def together(
     return answers
 
 
-@pytest.fixture
-def commits() -> Iterator[list[Any]]:
-    """A list that grows by one with each commit."""
-    seen: list[Any] = []
-
-    def see(connection: Connection) -> None:
-        seen.append(connection)
-
-    event.listen(Engine, "commit", see)
-    yield seen
-    event.remove(Engine, "commit", see)
-
-
 @contextlib.contextmanager
 def no_file_grows_beyond(size: int) -> Iterator[None]:
     """Make every write beyond `size` bytes fail, as on a full disk."""
@@ -74,14 +61,19 @@ def no_file_grows_beyond(size: int) -> Iterator[None]:
 
 
 def test_units_that_come_together_share_a_commit(
-    file: File, store: SqliteStore, run: Run, commits: list[Any]
+    file: File,
+    store: SqliteStore,
+    run: Run,
+    executed: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ten units cost one commit, and get ten revisions."""
+    monkeypatch.setattr("statusthing.sql.writer.BATCH_SECONDS", file.SECONDS)
     units = [file.add(file.item(f"i{n}")) for n in range(10)]
-    del commits[:]
+    del executed[:]
     run(together(store, file.NOW, *units))
 
-    assert len(commits) <= 2  # that of the unit which kept the writer busy may be one
+    assert executed.count("COMMIT") == 1
     assert file.revisions() == [*range(1, 11), 10]
 
 
@@ -192,32 +184,23 @@ def test_a_unit_that_the_database_failed_is_over(
     assert file.revisions() == [1, 1]
 
 
-def test_a_lost_connection_is_replaced(file: File, run: Run) -> None:
+def test_a_lost_connection_is_replaced(
+    file: File, store: SqliteStore, run: Run, connections: list[sqlite3.Connection]
+) -> None:
     """The batch that finds the connection broken fails, and the next one works."""
-    opened: list[sqlite3.Connection] = []
     broken: list[sqlite3.Connection] = []
 
-    def note(connection: sqlite3.Connection, _: Any) -> None:
-        opened.append(connection)
-
     def lose(_: Transaction) -> None:
-        for connection in opened:
+        for connection in connections:
             with contextlib.suppress(sqlite3.ProgrammingError):  # it is closed already
                 if connection.in_transaction:
                     connection.rollback()
                     connection.close()
                     broken.append(connection)
 
-    store = file.store()
-    event.listen(Pool, "connect", note)
-    try:
-        run(store.open())
-    finally:
-        event.remove(Pool, "connect", note)
     with pytest.raises(StoreUnavailable):
         run(store.write(lose, now=file.NOW))
     run(store.write(file.add(file.item("a")), now=file.NOW))
-    run(store.close())
 
     assert len(broken) == 1
     assert file.items() == ["a"]
@@ -296,13 +279,14 @@ def test_close_finishes_what_is_queued(file: File, run: Run) -> None:
 
 
 def test_a_write_that_changes_nothing_commits_nothing(
-    file: File, store: SqliteStore, run: Run, commits: list[Any]
+    store: SqliteStore, file: File, run: Run, executed: list[str]
 ) -> None:
     """A `write` that only reads writes nothing to the disk."""
-    del commits[:]
+    del executed[:]
     run(store.write(lambda transaction: transaction.count(Query(Item)), now=file.NOW))
 
-    assert commits == []
+    assert executed[0] == "BEGIN IMMEDIATE"
+    assert executed[-1] == "ROLLBACK"
 
 
 def test_nothing_is_acknowledged_that_went_to_a_deleted_file(

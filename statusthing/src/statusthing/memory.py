@@ -58,6 +58,7 @@ class MemoryStore:
     """A store that lives as long as its object."""
 
     url = "memory://"
+    shared = False
     schema = SchemaState(version="memory", created=True)
 
     def __init__(self) -> None:

@@ -49,7 +49,7 @@ def microseconds(instant: datetime) -> int:
 
 def instant(microseconds: int) -> datetime:
     """Return the instant so many microseconds after EPOCH; OverflowError beyond the year 9999."""
-    return EPOCH + timedelta(0, 0, microseconds)
+    return EPOCH + microseconds * _MICROSECOND
 
 
 DEFAULT_COLOR = "#5DFC0A"

@@ -187,6 +187,10 @@ class Store(Protocol):
     def url(self) -> str:
         """Where the data is, as a URL without any password: for the operator's eyes."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether several processes may have it open at once, and then see the same."""
+
     async def open(self) -> None:
         """Make the store ready (R23)."""
 

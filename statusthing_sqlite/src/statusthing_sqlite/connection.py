@@ -9,9 +9,8 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, event
+from sqlalchemy import Engine, NullPool, create_engine
 
 from statusthing.errors import StoreUnavailable
 
@@ -73,17 +72,11 @@ def _set(connection: sqlite3.Connection, name: str, value: int | str) -> None:
         raise StoreUnavailable(msg)
 
 
-def make_engine(connect: Callable[[], sqlite3.Connection], begin: Callable[[], str]) -> Engine:
-    """Make an engine whose transactions start with the statement that `begin` returns."""
-    engine = create_engine(
+def make_engine(connect: Callable[[], sqlite3.Connection]) -> Engine:
+    """Make an engine, which leaves it to its user to begin transactions."""
+    return create_engine(
         "sqlite://",
         creator=connect,
         poolclass=NullPool,
         hide_parameters=True,  # keeps user content out of error logs
     )
-
-    @event.listens_for(engine, "begin")
-    def _(connection: Connection) -> Any:
-        connection.exec_driver_sql(begin())
-
-    return engine

@@ -16,15 +16,17 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, select
+from sqlalchemy import ColumnElement, bindparam, func, select
 from sqlalchemy.exc import DBAPIError
 
 from statusthing.errors import StoreUnavailable, UserMistake
 from statusthing.sql import schema
+from statusthing.sql.session import Session
 from statusthing.sql.store import Opened, SqlStore
 from statusthing.sql.types import JsonArray
 from statusthing_sqlite.connection import (
@@ -87,8 +89,8 @@ class SqliteStore(SqlStore):
         self._file = Path(os.path.realpath(path))
         self._lock_file = self._file.with_name(f"{self._file.name}-lock")
         self._identity: tuple[int, int] | None = None
-        self._reading = make_engine(self._connect_reader, lambda: self._checked("BEGIN"))
-        self._writing = make_engine(self._connect_writer, lambda: self._checked("BEGIN IMMEDIATE"))
+        self._reading = make_engine(self._connect_reader)
+        self._writing = make_engine(self._connect_writer)
 
     @staticmethod
     def member(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
@@ -100,19 +102,17 @@ class SqliteStore(SqlStore):
         """Decide by the extended code."""
         return _code(error.orig) in _REFUSALS
 
-    def connect_reader(self) -> Connection:
+    def connect_reader(self) -> Session:
         """Open a connection that cannot write."""
-        return self._reading.connect()
+        return Session(self._reading.connect(), lambda: self._checked("BEGIN"))
 
-    def connect_writer(self) -> Connection:
+    def connect_writer(self) -> Session:
         """Open the connection that writes."""
-        return self._writing.connect()
+        return Session(self._writing.connect(), lambda: self._checked("BEGIN IMMEDIATE"))
 
-    @contextlib.contextmanager
-    def writer_lock(self) -> Iterator[None]:
+    def writer_lock(self) -> AbstractContextManager[None]:
         """Lock the side file."""
-        with held(self._lock_file, WRITE_WAIT_SECONDS):
-            yield
+        return held(self._lock_file, WRITE_WAIT_SECONDS)
 
     def watch(self, announce: Callable[[int], None]) -> Watch:
         """Poll the file."""
@@ -186,10 +186,9 @@ class SqliteStore(SqlStore):
 
     def upgrade(self) -> bool:
         """Migrate in one transaction, under the lock."""
-        engine = make_engine(
-            lambda: self._connect("mode=rwc", MIGRATION), lambda: "BEGIN IMMEDIATE"
-        )
+        engine = make_engine(lambda: self._connect("mode=rwc", MIGRATION))
         with self.writer_lock(), engine.connect() as connection, connection.begin():
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
             version = schema.find_version(connection)
             schema.check_not_newer(version)
             if version != schema.NEWEST:
@@ -199,8 +198,9 @@ class SqliteStore(SqlStore):
         return version is None
 
     def _look(self, parameters: str) -> str | None:
-        engine = make_engine(lambda: self._connect(parameters, LOOK), lambda: "BEGIN")
+        engine = make_engine(lambda: self._connect(parameters, LOOK))
         with engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN")
             return schema.find_version(connection)
 
     @property
@@ -285,7 +285,8 @@ def from_url(url: str) -> SqliteStore:
 
 
 def _code(error: object) -> str:
-    return error.sqlite_errorname if isinstance(error, sqlite3.Error) else ""
+    # Errors of Python's module itself, not of SQLite, have none.
+    return getattr(error, "sqlite_errorname", "")
 
 
 def _has_wal_fault(version: tuple[int, ...]) -> bool:

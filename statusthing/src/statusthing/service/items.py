@@ -46,8 +46,11 @@ def get_item(request: GetItemRequest) -> Callable[[Transaction], GetItemResponse
     def work(tx: Transaction) -> GetItemResponse:
         item = existing(tx, Item, id)
         status = status_view(tx.get(Status, item.status_id)) if item.status_id else None
-        notes = _newest_notes(tx, {"item_id": item.id})
-        return GetItemResponse(item=item_view(item, status, notes.get(item.id, ())))
+        newest = tx.find(
+            Query(Note, where={"item_id": item.id}, descending=True, limit=NEWEST_NOTES)
+        )
+        notes = tuple(note_view(note) for note in reversed(newest))
+        return GetItemResponse(item=item_view(item, status, notes))
 
     return work
 

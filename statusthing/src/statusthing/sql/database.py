@@ -6,8 +6,10 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import ColumnElement
 from sqlalchemy.exc import DBAPIError
+
+from statusthing.sql.session import Session
 
 
 class Database(ABC):
@@ -23,11 +25,11 @@ class Database(ABC):
         """Tell, by its code, whether an error is the refusal of a unique or foreign key."""
 
     @abstractmethod
-    def connect_reader(self) -> Connection:
+    def connect_reader(self) -> Session:
         """Open a connection that cannot write, and whose transactions see one snapshot."""
 
     @abstractmethod
-    def connect_writer(self) -> Connection:
+    def connect_writer(self) -> Session:
         """Open the connection that writes; its transactions take the write lock as they begin."""
 
     @abstractmethod

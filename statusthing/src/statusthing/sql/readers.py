@@ -7,11 +7,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from statusthing.errors import StoreClosed, StoreUnavailable
 from statusthing.sql.database import Database
+from statusthing.sql.session import Session
 from statusthing.sql.transaction import CANNOT_SERVE, Reading
 from statusthing.store import Transaction
 
@@ -23,16 +23,15 @@ _CLOSED = "the store is closed"
 class _Reader:
     """A thread's connection. The lock is there for `close`, which another thread may call."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
+    def __init__(self, session: Session) -> None:
+        self.session = session
         self.lock = threading.Lock()
         self.closed = False
 
     def close(self) -> None:
         with self.lock:
             self.closed = True
-            self.connection.invalidate()
-            self.connection.close()
+            self.session.close()
 
 
 class _Mine(threading.local):
@@ -71,10 +70,14 @@ class Readers:
             with reader.lock:
                 if reader.closed:
                     raise StoreClosed(_CLOSED)
-                reading = Reading(reader.connection, self._database)
+                session = reader.session
+                reading = Reading(session, self._database)
                 try:
-                    with reader.connection.begin():
+                    session.begin()
+                    try:
                         return work(reading)
+                    finally:
+                        session.rollback()
                 except DBAPIError as error:
                     reading.failed = True
                     raise StoreUnavailable(CANNOT_SERVE) from error.orig

@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 from sqlalchemy import (
     BindParameter,
+    Column,
     ColumnElement,
     Delete,
     FromClause,
     Integer,
     Select,
     Subquery,
-    Table,
     bindparam,
     delete,
     func,
@@ -65,11 +65,13 @@ REMOVE = {
 }
 HEAD = select(head.c.revision, head.c.public_revision, head.c.time)
 LOCKED_HEAD = HEAD.with_for_update()
-MOVE_HEAD = update(head)
+MOVE_HEAD = update(head).values(
+    {name: bindparam(name) for name in ("revision", "public_revision", "time")}
+)
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """What a query's statement depends on. `tests` pairs fields with keys of `_CONDITIONS`."""
+    """What a query's statement depends on. `tests` pairs fields with keys of `_TESTS`."""
 
     kind: type[Any]
     tests: tuple[tuple[str, str], ...]
@@ -124,7 +126,7 @@ def _bound(column: ColumnElement[Any], name: str) -> BindParameter[Any]:
     return bindparam(name, type_=column.type)
 
 
-_CONDITIONS: Mapping[str, Callable[[ColumnElement[Any], str, Member], ColumnElement[bool]]] = {
+_TESTS: Mapping[str, Callable[[ColumnElement[Any], str, Member], ColumnElement[bool]]] = {
     "is": lambda column, name, _: column == _bound(column, name),
     "none": lambda column, _, __: column.is_(None),
     "some": lambda column, _, __: column.is_not(None),
@@ -157,13 +159,41 @@ def remove_where(shape: Shape, member: Member) -> Delete:
     return delete(table).where(tuple_(*(table.c[name] for name in names)).in_(rows))
 
 
-def _ranked(table: Table, shape: Shape, conditions: list[ColumnElement[bool]]) -> Subquery:
-    """Number the matching rows of each group from its newest one."""
-    place = func.row_number().over(
-        partition_by=table.c[shape.newest_per or ""],
-        order_by=[table.c[name].desc() for name in _key(shape.kind)],
+def _large_groups(shape: Shape, group: Column[Any], member: Member) -> Subquery:
+    """Find the groups with more matching rows than are kept, and the key of the first one kept.
+
+    Most groups are small: finding out which are not costs little, and numbering all rows much.
+    """
+    table = TABLES[shape.kind]
+    other = table.alias()
+    newest = (
+        select(other)
+        .where(_same(other.c[group.name], group), *_conditions(shape, other, member))
+        .order_by(*(other.c[name].desc() for name in _key(shape.kind)))
+        .limit(1)
+        .offset(bindparam("newest", type_=Integer) - 1)
+        .correlate(table)
     )
-    return select(*table.c, place.label("place")).where(*conditions).subquery()
+    first = [
+        newest.with_only_columns(other.c[name]).scalar_subquery().label(name)
+        for name in _key(shape.kind)
+    ]
+    return (
+        select(group.label("group"), *first)
+        .where(*_conditions(shape, table, member))
+        .group_by(group)
+        .having(func.count() > bindparam("newest", type_=Integer))
+        .subquery()
+    )
+
+
+def _same(column: ColumnElement[Any], other: Column[Any]) -> ColumnElement[bool]:
+    # PostgreSQL has no fast way to join by IS NOT DISTINCT FROM, so only where there can be NULL.
+    return column.is_not_distinct_from(other) if other.nullable else column == other
+
+
+def _conditions(shape: Shape, table: FromClause, member: Member) -> list[ColumnElement[bool]]:
+    return [_TESTS[test](table.c[field], f"{field}_{test}", member) for field, test in shape.tests]
 
 
 def _key(kind: type[Any]) -> list[str]:
@@ -172,16 +202,15 @@ def _key(kind: type[Any]) -> list[str]:
 
 def _select(shape: Shape, member: Member, names: list[str], *, ordered: bool = True) -> Select[Any]:
     table = TABLES[shape.kind]
-    conditions = [
-        _CONDITIONS[test](table.c[field], f"{field}_{test}", member) for field, test in shape.tests
-    ]
-    if shape.newest_per is None:
-        rows: FromClause = table
-    else:
-        rows = _ranked(table, shape, conditions)
-        conditions = [rows.c.place <= bindparam("newest", type_=Integer)]
-    statement = select(*(rows.c[name] for name in names)).where(*conditions)
-    key = [rows.c[name] for name in _key(shape.kind)]
+    key = [table.c[name] for name in _key(shape.kind)]
+    statement = select(*(table.c[name] for name in names)).where(*_conditions(shape, table, member))
+    if shape.newest_per is not None:
+        group = table.c[shape.newest_per]
+        large = _large_groups(shape, group, member)
+        first = [large.c[column.name] for column in key]
+        statement = statement.outerjoin_from(table, large, _same(large.c.group, group)).where(
+            or_(first[0].is_(None), tuple_(*key) >= tuple_(*first))
+        )
     if shape.after:
         place = tuple_(*key)
         reached = tuple_(*(_bound(column, f"after_{n}") for n, column in enumerate(key)))

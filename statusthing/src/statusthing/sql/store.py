@@ -78,6 +78,8 @@ class SqlStore(Database):
         url: where the data is, without any password.
     """
 
+    shared = True
+
     def __init__(self, url: str) -> None:
         self.url = url
         self._alone = _Alone()

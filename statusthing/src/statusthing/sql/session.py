@@ -1,0 +1,158 @@
+"""A connection, whose statements are executed on the driver's own cursor.
+
+SQLAlchemy makes the connection, every statement, its text, and the conversions of values. It would
+also execute the statements, but then makes several objects for each execution and each row, which
+takes longer than SQLite takes to find a record. So each statement is compiled once, and from then
+on the driver is given its text and converted values. This works with any driver of PEP 249 that
+SQLAlchemy has a dialect for, as long as the text does not depend on the values.
+https://peps.python.org/pep-0249/
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Connection, Dialect, Select, UpdateBase
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
+
+T = TypeVar("T")
+
+Statement = Select[Any] | UpdateBase
+
+
+class Session:
+    """A connection, for one thread at a time.
+
+    What the driver raises is raised as SQLAlchemy's DBAPIError, as its own execution would.
+
+    Args:
+        connection: SQLAlchemy's, which nothing else uses.
+        begin: returns the statement that begins a transaction; may raise StoreUnavailable.
+    """
+
+    def __init__(self, connection: Connection, begin: Callable[[], str]) -> None:
+        self._connection = connection
+        self._dialect = connection.dialect
+        self._error = connection.dialect.loaded_dbapi.Error
+        self._begin = begin
+        # Not SQLAlchemy's proxy for it, through which each call would go.
+        self._driver = cast("DBAPIConnection", connection.connection.dbapi_connection)
+        self._cursor = self._driver.cursor()
+
+    def find(
+        self, kind: Callable[..., T], statement: Select[Any], parameters: Mapping[str, Any]
+    ) -> Sequence[T]:
+        """Return the rows that are found, each as a struct whose fields are named as the columns.
+
+        Args:
+            kind: the type of the struct.
+            statement: what to execute.
+            parameters: a value for each parameter.
+        """
+        self._execute(statement, parameters)
+        found: list[T] = self._call(_maker(kind, statement, self._dialect), self._cursor)
+        return found
+
+    def value(self, statement: Select[Any], parameters: Mapping[str, Any]) -> Any:
+        """Return the one integer or text of the one row that is found, or None without a row."""
+        self._execute(statement, parameters)
+        [[value]] = self._call(self._cursor.fetchall) or [[None]]
+        return value
+
+    def change(self, statement: UpdateBase, parameters: Mapping[str, Any]) -> int:
+        """Change rows, and return how many."""
+        self._execute(statement, parameters)
+        changed: int = self._cursor.rowcount
+        return changed
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+        self.run(self._begin())
+
+    def commit(self) -> None:
+        """Commit the transaction."""
+        self._call(self._driver.commit)
+
+    def rollback(self) -> None:
+        """Undo the transaction, unless the database has done so already."""
+        self._call(self._driver.rollback)
+
+    def run(self, text: str) -> None:
+        """Execute a text that has no parameters and finds nothing."""
+        self._call(self._cursor.execute, text)
+
+    def close(self) -> None:
+        """Close the connection, whatever state it is in."""
+        self._connection.invalidate()
+        self._connection.close()
+
+    def _execute(self, statement: Statement, parameters: Mapping[str, Any]) -> None:
+        prepared = _prepare(statement, self._dialect)
+        self._call(self._cursor.execute, prepared.text, prepared.bind(parameters))
+
+    def _call(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except self._error as error:
+            text = arguments[0] if arguments else None
+            raise DBAPIError.instance(
+                text, None, error, self._error, hide_parameters=True, dialect=self._dialect
+            ) from error
+
+
+class _Prepared:
+    """A statement as a driver takes it."""
+
+    def __init__(self, statement: Statement, dialect: Dialect) -> None:
+        compiled = statement.compile(dialect=dialect)
+        self.text = compiled.string
+        self._constants = {n: value for n, value in compiled.params.items() if value is not None}
+        self._positional = compiled.positional
+        self._converted = [
+            (name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))
+            for name in compiled.positiontup or compiled.params
+        ]
+
+    def bind(self, values: Mapping[str, Any]) -> Sequence[Any] | Mapping[str, Any]:
+        """Convert values, and put them into the order that the text has, or name them."""
+        values = {**self._constants, **values}
+        if self._positional:
+            return [
+                values[name] if convert is None else convert(values[name])
+                for name, convert in self._converted
+            ]
+        return {
+            name: values[name] if convert is None else convert(values[name])
+            for name, convert in self._converted
+        }
+
+
+@functools.lru_cache(maxsize=512)
+def _prepare(statement: Statement, dialect: Dialect) -> _Prepared:
+    return _Prepared(statement, dialect)
+
+
+@functools.lru_cache(maxsize=512)
+def _maker(
+    kind: Callable[..., T], statement: Select[Any], dialect: Dialect
+) -> Callable[[Sequence[Any]], Sequence[T]]:
+    """Return a function that makes structs from rows.
+
+    It is compiled from a text that names the columns, as the standard library does for its named
+    tuples. Arguments whose names are found out at run time take five times as long to pass, which
+    was most of what it cost to read a long list.
+    """
+    converts = {}
+    values = []
+    arguments = []
+    for n, (name, column) in enumerate(statement.selected_columns.items()):
+        convert = column.type.dialect_impl(dialect).result_processor(dialect, None)
+        converts[f"convert{n}"] = convert
+        values.append(f"value{n}")
+        arguments.append(f"{name}=convert{n}(value{n})" if convert else f"{name}=value{n}")
+    text = f"lambda rows: [kind({', '.join(arguments)}) for {', '.join(values)} in rows]"
+    make: Callable[[Sequence[Any]], Sequence[T]] = eval(text, {"kind": kind, **converts})  # noqa: S307
+    return make
