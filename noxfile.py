@@ -2,6 +2,7 @@
 
 `nox -s tests` runs the tests and then every other check, so it is the one command before a change
 is handed in. With arguments it runs pytest alone: `nox -s tests -- tests/test_packaging.py -x`.
+`nox -s bench` is no check and stands apart.
 """
 
 from __future__ import annotations
@@ -106,6 +107,13 @@ def _differences(committed: Path, generated: Path) -> str:
             lineterm="",
         )
     )
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure how fast it is; `nox -s bench -- --write` brings the documentation up to date."""
+    session.install(*DISTRIBUTIONS, *_group("bench"))
+    session.run("python", "-m", "bench", *session.posargs)
 
 
 @nox.session(venv_backend="none")

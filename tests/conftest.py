@@ -7,13 +7,18 @@ makes records of its own, under names that no other test uses.
 from __future__ import annotations
 
 import base64
+import json
 import os
 import select
 import subprocess
 import sys
+import threading
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -55,6 +60,8 @@ HTTP_STATUS = {
 
 SERVE = (str(Path(sys.executable).with_name("statusthing")), "serve", "--addr=127.0.0.1:0")
 """The command, on a free port; the store is wanting."""
+
+JSON = "application/json"
 
 M = TypeVar("M", bound=Message)
 
@@ -118,11 +125,13 @@ class Server:
         url: where it says it listens.
         data: where it says its data is.
         log: the file that its standard error goes to.
+        pid: the number of its process.
     """
 
     url: str
     data: str
     log: Path
+    pid: int
 
     @property
     def address(self) -> str:
@@ -158,6 +167,63 @@ class Server:
                 return grpc_result(channel, rpc, ParseDict(fields, request_of(rpc)))
 
             yield Client(call)
+
+    @contextmanager
+    def withstanding(self, *, mebibytes: float) -> Iterator[None]:
+        """An attack: the server has to serve another client, and log no traceback meanwhile.
+
+        Args:
+            mebibytes: how much more memory than before it may need, at its peak.
+        """
+        logged = self.log.stat().st_size
+        with self._neighbour():
+            # https://man7.org/linux/man-pages/man5/proc_pid_clear_refs.5.html: 5 resets the peak.
+            Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+            before = self._memory("VmRSS")
+            yield
+        assert self._memory("VmHWM") - before <= mebibytes
+        assert "Traceback" not in self.log.read_text()[logged:]
+
+    def _memory(self, figure: str) -> float:
+        """A figure of the process's memory, in MiB."""
+        (line,) = (
+            line
+            for line in Path(f"/proc/{self.pid}/status").read_text().splitlines()
+            if line.startswith(f"{figure}:")
+        )
+        return int(line.split()[1]) / 1024
+
+    @contextmanager
+    def _neighbour(self) -> Iterator[None]:
+        """A client that calls all the while, and has to get the right answers.
+
+        It calls over a connection that it keeps, and over a new one each time.
+        """
+        over = threading.Event()
+
+        with self.grpc() as kept, ThreadPoolExecutor(1) as pool:
+            item = kept.ok("AddItem", name=f"neighbour {uuid.uuid4()}")["item"]
+
+            def call_on() -> None:
+                last = False
+                while not last:
+                    last = over.is_set()
+                    assert kept.ok("GetItem", item_id=item["id"]) == {"item": item}
+                    assert self._item_over_a_new_connection(item["id"]) == item["name"]
+                    over.wait(0.05)
+
+            calls = pool.submit(call_on)
+            try:
+                yield
+            finally:
+                over.set()
+            calls.result()
+
+    def _item_over_a_new_connection(self, item_id: str) -> Any:
+        with closing(HTTPConnection(self.address, timeout=SECONDS)) as connection:
+            body = json.dumps({"item_id": item_id})
+            connection.request("POST", path_of("GetItem"), body, {"content-type": JSON})
+            return json.load(connection.getresponse())["item"]["name"]
 
 
 def json_result(response: httpx.Response) -> Result:
@@ -220,7 +286,7 @@ def serving(folder: Path, *command: str) -> Iterator[Server]:
         )
     try:
         url = printed(process, "listening on ", log)
-        yield Server(url, printed(process, "data in ", log), log)
+        yield Server(url, printed(process, "data in ", log), log, process.pid)
     finally:
         process.terminate()
         try:
@@ -246,6 +312,14 @@ def serve(tmp_path: Path) -> Callable[..., AbstractContextManager[Server]]:
     return lambda *options: serving(tmp_path, *SERVE, *options)
 
 
+@pytest.fixture(scope="session")
+def serve_shared(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., AbstractContextManager[Server]]:
+    """Runs a server that tests share, with the options given, its data in a folder of its own."""
+    return lambda *options: serving(tmp_path_factory.mktemp("server"), *SERVE, *options)
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., AbstractContextManager[Server]]:
     """Runs a program that serves, in `tmp_path`."""
@@ -260,6 +334,43 @@ def server(
     folder = tmp_path_factory.mktemp("server")
     url = {"memory": "memory://", "sqlite": f"sqlite:///{folder}/statusthing.db"}[request.param]
     with serving(folder, *SERVE, f"--store={url}") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server that the tests of a module attack."""
+    with serving(tmp_path_factory.mktemp("target"), *SERVE, "--devmode") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server to attack that has five items, each with a megabyte of notes."""
+    with serving(tmp_path_factory.mktemp("stocked"), *SERVE) as running:
+        with running.json() as client:
+            for number in range(5):
+                item = client.ok("AddItem", name=f"item {number}")["item"]
+                for _ in range(25):
+                    client.ok("AddNote", item_id=item["id"], note_text="\N{GRINNING FACE}" * 10_000)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server to attack whose patience is a second instead of a minute."""
+    program = """
+from statusthing import limits
+
+limits.HEADER_SECONDS = limits.BODY_SECONDS = 0.5
+limits.UNFINISHED_SECONDS = limits.STALLED_SECONDS = limits.IDLE_SECONDS = 1.0
+
+from statusthing.cli import main
+
+main()
+"""
+    folder = tmp_path_factory.mktemp("impatient")
+    with serving(folder, sys.executable, "-c", program, *SERVE[1:]) as running:
         yield running
 
 

@@ -28,9 +28,8 @@ import pytest
 from packaging.requirements import Requirement
 from starlette.types import ASGIApp
 
-from statusthing import cli, http2, server
+from statusthing import cli, limits
 from statusthing.registry import installed
-from statusthing.rpc.application import MAX_MESSAGE
 from statusthing.rpc.errors import CODES
 from statusthing.service import OPERATIONS, checks, idempotency, items, pages
 
@@ -394,6 +393,7 @@ HTTP_STATUSES = {
     "aborted": HTTPStatus.CONFLICT,
     "already_exists": HTTPStatus.CONFLICT,
     "unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "deadline_exceeded": HTTPStatus.GATEWAY_TIMEOUT,
 }
 
 
@@ -413,37 +413,58 @@ API_LIMITS = {
     "notes that an item brings along": items.NEWEST_NOTES,
     "page": pages.MAX_PAGE,
     "list without a page size": pages.MAX_WHOLE,
-    "request message": MAX_MESSAGE,
+    "list in a request": limits.ELEMENTS,
+    "request message": limits.MESSAGE_BYTES,
     "an idempotency key is kept": idempotency.KEPT_FOR // timedelta(hours=1),
 }
 
 SERVING_LIMITS = {
-    "request message": MAX_MESSAGE,
-    "request line and headers": server.HEADER_BYTES,
-    "idle connection, or one that does not finish its headers": server.IDLE_SECONDS,
-    "calls in flight on one HTTP/2 connection": server.CALLS_AT_ONCE,
-    "cancelled calls on one HTTP/2 connection": http2.CANCELLED_CALLS,
-    "time in which cancelled calls are counted": http2.CANCELLED_SECONDS,
-    "body that nobody reads, over HTTP/1.1": server.UNREAD_BYTES,
-    "time in which such a body is dropped": server.UNREAD_SECONDS,
-    "open connections": server.CONNECTIONS,
-    "connections that wait to be accepted": server.BACKLOG,
-    "calls in flight once told to stop": server.GRACE_SECONDS,
-    "answers to the calls that are cut off then": server.CUT_SECONDS,
+    "message of a request": limits.MESSAGE_BYTES,
+    "nesting of a message": limits.NESTING,
+    "list in a request": limits.ELEMENTS,
+    "request line and headers": limits.HEADER_BYTES,
+    "time for them to arrive, over HTTP/1.1": limits.HEADER_SECONDS,
+    "time for the body of a request to arrive": limits.BODY_SECONDS,
+    "time for a whole request; a half-open stream": limits.UNFINISHED_SECONDS,
+    "answer of which the client takes nothing": limits.STALLED_SECONDS,
+    "body that waits for the application": limits.UNREAD_BYTES,
+    "answers that wait for the client on an HTTP/2 connection": limits.UNSENT_BYTES,
+    "calls in flight": limits.CALLS,
+    "streaming calls open": limits.STREAMS,
+    "calls in flight on one HTTP/2 connection": limits.CALLS_OF_A_CONNECTION,
+    "cancelled calls on one HTTP/2 connection": limits.CANCELLED_CALLS,
+    "time in which cancelled calls are counted": limits.CANCELLED_SECONDS,
+    "an HTTP/2 frame": limits.FRAME_BYTES,
+    "HTTP/2 frames with neither a request nor data": limits.CONTROL_FRAMES,
+    "further such frames": limits.CONTROL_FRAMES_PER_SECOND,
+    "further such frames for what is exchanged": limits.CONTROL_FRAMES_EARNED,
+    "open connections": limits.CONNECTIONS,
+    "connections that wait to be accepted": limits.BACKLOG,
+    "idle connection": limits.IDLE_SECONDS,
+    "TLS handshake": limits.HANDSHAKE_SECONDS,
+    "body that nobody reads, over HTTP/1.1": limits.DROPPED_BYTES,
+    "time in which such a body is dropped": limits.DROPPED_SECONDS,
+    "calls in flight once told to stop": limits.GRACE_SECONDS,
+    "answers to the calls that are cut off then": limits.CUT_SECONDS,
 }
 
 
 @pytest.mark.parametrize(
-    ("page", "limits"),
+    ("page", "expected"),
     [(API, API_LIMITS), (ROOT / "docs/explanation/serving.md", SERVING_LIMITS)],
     ids=["api", "serving"],
 )
-def test_the_limits_are_those_of_the_code(page: Path, limits: dict[str, float]) -> None:
+def test_the_limits_are_those_of_the_code(page: Path, expected: dict[str, float]) -> None:
     """Each table of limits has the numbers of the code, and a unit for each."""
     [rows] = tables(section(page, "Limits"))
 
-    assert {row[0]: float(row[1].replace(" ", "")) for row in rows} == limits
+    assert {row[0]: float(row[1].replace(" ", "")) for row in rows} == expected
     assert all(row[2] for row in rows)
+
+
+def test_every_limit_of_the_wire_is_documented() -> None:
+    """The table has as many rows as there are limits."""
+    assert len(SERVING_LIMITS) == sum(name.isupper() for name in vars(limits))
 
 
 def test_a_chosen_id_has_the_documented_length() -> None:
@@ -474,7 +495,9 @@ def variables(option: click.Option) -> list[str]:
 
 def default(option: click.Option) -> str:
     """Return an option's default as the documentation shows it."""
-    return "off" if option.is_flag else str(option.default)
+    if option.is_flag:
+        return "off"
+    return str(option.to_info_dict()["default"] or "none")
 
 
 @pytest.mark.parametrize(

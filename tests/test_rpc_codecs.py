@@ -20,15 +20,27 @@ from hypothesis import strategies as st
 
 from statusthing.errors import InvalidArgument
 from statusthing.model import ItemView, NoteView, StatusKind, StatusView, Timestamps
+from statusthing.rpc.health_pb2 import (
+    HealthCheckRequest,
+    HealthCheckResponse,
+    HealthListResponse,
+)
 from statusthing.rpc.json_codec import JsonCodec
 from statusthing.rpc.proto_codec import INPUTS, ProtoCodec, message_type
+from statusthing.rpc.reflection_pb2 import ServerReflectionRequest
 from statusthing.service import OPERATIONS
-from statusthing.service.messages import AddStatusRequest, ListItemsRequest
+from statusthing.service.messages import (
+    AddItemRequest,
+    AddStatusRequest,
+    ListItemsRequest,
+    StatusInput,
+)
 from statusthing.v1 import services_pb2
 
 JSON, PROTO = JsonCodec(), ProtoCodec()
 REQUESTS = [row.request for row in OPERATIONS.values()]
 RESPONSES = [row.response for row in OPERATIONS.values()]
+MESSAGES = [HealthCheckRequest, ServerReflectionRequest]  # of services that are not the domain's
 VIEWS = [ItemView, StatusView, NoteView, Timestamps]
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -96,14 +108,14 @@ def test_responses_encode_as_protobuf_would(kind: type[Any], data: st.DataObject
     assert json_format.Parse(JSON.encode(response), message_type(kind)()) == message
 
 
-@pytest.mark.parametrize("kind", REQUESTS, ids=lambda kind: str(kind.__name__))
+@pytest.mark.parametrize("kind", REQUESTS + MESSAGES, ids=lambda kind: str(kind.__name__))
 @settings(max_examples=40, deadline=None)
 @given(data=st.data(), proto_names=st.booleans(), numbers=st.booleans())
 def test_requests_decode_as_protobuf_would(
     kind: type[Any], data: st.DataObject, *, proto_names: bool, numbers: bool
 ) -> None:
     """A request that protobuf wrote, in either spelling, is read as the same request."""
-    message = data.draw(messages(message_type(kind)))
+    message = data.draw(messages(kind if issubclass(kind, Message) else message_type(kind)))
     written = json_format.MessageToJson(
         message, preserving_proto_field_name=proto_names, use_integers_for_enums=numbers
     )
@@ -133,6 +145,14 @@ def messages(kind: type[Message]) -> st.SearchStrategy[Message]:
             }[field.type]
         fields[field.name] = st.lists(one, max_size=3) if field.is_repeated else one
     return st.fixed_dictionaries({}, optional=fields).map(lambda given: kind(**given))
+
+
+def test_messages_encode_as_protobuf_would() -> None:
+    """Messages of services that are not the domain's are written as protobuf writes them."""
+    response = HealthListResponse(statuses={"": HealthCheckResponse(status="NOT_SERVING")})
+
+    assert json.loads(JSON.encode(response)) == json.loads(json_format.MessageToJson(response))
+    assert HealthListResponse.FromString(PROTO.encode(response)) == response
 
 
 def _class(descriptor: Any) -> type[Message]:
@@ -177,8 +197,11 @@ def test_every_message_of_the_contract_has_a_struct() -> None:
         ('{"name": 5}', "name"),
         ('{"name": ["a"]}', "name"),
         ('{"name": {"a": 1}}', "name"),
-        ('{"name": "\\ud800"}', "name"),
+        ('{"name": "\\ud800"}', ""),
         ('{"name": "a", "name": "b"}', ""),
+        ('{"name": "a:b", "name": "c:d"}', ""),
+        ('{"name": "a", "\\u006eame": "b"}', ""),
+        ('{"name": null, "name": null}', ""),
         ('{"nmae": "a"}', "nmae"),
         ('{"requestId": "a", "request_id": "a"}', "request_id"),
         ("[]", ""),
@@ -199,6 +222,38 @@ def test_what_is_no_request_is_refused_by_name(body: str, field: str) -> None:
     """JSON that is malformed, lax or misspelt is refused, and the error names the field."""
     with pytest.raises(InvalidArgument) as caught:
         JSON.decode(body.encode("utf-8", "surrogatepass"), AddStatusRequest)
+
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("text", [":", "::", '":', '":"', '{"name":1}', "\\u003a", "\\:"])
+def test_colons_in_values_are_no_fields(text: str) -> None:
+    """A field that is given once is read, whatever its text looks like."""
+    body = {"name": text, "initialStatus": {"name": text, "description": text}}
+
+    request = JSON.decode(json.dumps(body).encode(), AddItemRequest)
+
+    assert request.name == text
+    assert request.initial_status == StatusInput(name=text, description=text)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ('{"initialStatus": {"name": "a", "name": "b"}}', "initial_status"),
+        ('{"initialStatus": {"nmae": "a"}}', "initial_status.nmae"),
+        (
+            '{"initialStatus": {"timestamps": {"created": "soon"}}}',
+            "initial_status.timestamps.created",
+        ),
+        ('{"initialStatus": {"timestamps": []}}', "initial_status.timestamps"),
+        ('{"initialStatus": {"name": "a"}, "initialStatus": {"name": "b"}}', ""),
+    ],
+)
+def test_what_is_within_a_message_is_refused_by_its_path(body: str, field: str) -> None:
+    """The error names the whole path to a field of an inner message."""
+    with pytest.raises(InvalidArgument) as caught:
+        JSON.decode(body.encode(), AddItemRequest)
 
     assert caught.value.field == field
 

@@ -27,11 +27,12 @@ from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 from connectrpc.server import ConnectASGIApplication, Endpoint
 from google.protobuf.wrappers_pb2 import BytesValue
 from h2.errors import ErrorCodes
+from hypercorn.protocol.h2 import H2Protocol
 from starlette.applications import Starlette
 
-from statusthing import http2 as http2_connection
-from statusthing import server
+from statusthing import limits, server
 from statusthing.errors import StatusThingError, UserMistake
+from statusthing.http2 import Http2Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -151,15 +152,15 @@ def main(change: str) -> None:
     app: Any = ConnectEcho() if change == "connect" else Application()
     addr = "[::1]:0" if change == "ipv6" else "127.0.0.1:0"
     if change == "late data fault":
-        http2_connection.Http2Protocol.drops_late_data = False
+        Http2Protocol._handle_events = H2Protocol._handle_events  # type: ignore[method-assign]  # noqa: SLF001
     elif change == "short grace":
-        server.GRACE_SECONDS = 0.1
+        limits.GRACE_SECONDS = 0.1
     elif change == "long grace":
-        server.GRACE_SECONDS = 60.0
+        limits.GRACE_SECONDS = 60.0
     elif change == "few connections":
-        server.CONNECTIONS = 5
+        limits.CONNECTIONS = 5
     elif change == "short patience":
-        server.UNREAD_SECONDS = 0.1
+        limits.DROPPED_SECONDS = 0.1
     logging.basicConfig(format="%(name)s: %(message)s")
     server.run(app, addr=addr, on_start=say)
 
@@ -382,7 +383,7 @@ def test_a_client_that_only_cancels_is_cut_off(
 ) -> None:
     """One cancelled call over the limit closes the connection."""
     client = http2(start())
-    for _ in range(http2_connection.CANCELLED_CALLS + 1):
+    for _ in range(limits.CANCELLED_CALLS + 1):
         client.connection.reset_stream(client.open("/wait"), ErrorCodes.CANCEL)
     client.flush()
 
@@ -397,7 +398,7 @@ def test_a_client_may_cancel_up_to_the_limit(
 ) -> None:
     """Cancelling as many calls as are allowed leaves the connection open."""
     client = http2(start())
-    for _ in range(http2_connection.CANCELLED_CALLS):
+    for _ in range(limits.CANCELLED_CALLS):
         client.connection.reset_stream(client.open("/wait"), ErrorCodes.CANCEL)
     last = client.open("/echo", end=True)
     client.flush()
@@ -520,7 +521,7 @@ def test_answers_do_not_wait_for_acknowledgements() -> None:
 def test_long_headers_are_refused(start: Callable[..., Running]) -> None:
     """Headers longer than the limit get 431 instead of being collected."""
     with socket.create_connection(("127.0.0.1", start().port), timeout=SECONDS) as client:
-        client.sendall(b"GET / HTTP/1.1\r\nx: " + b"x" * server.HEADER_BYTES)
+        client.sendall(b"GET / HTTP/1.1\r\nx: " + b"x" * limits.HEADER_BYTES)
 
         assert client.recv(2**16).startswith(b"HTTP/1.1 431 ")
 

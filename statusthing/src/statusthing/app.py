@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,8 @@ from starlette.routing import Router
 from statusthing.asgi import Receive, Scope, Send
 from statusthing.identity import Identify, loopback_identity
 from statusthing.rpc.application import RpcApplication
+from statusthing.rpc.cors import Cors
+from statusthing.rpc.health import Health
 from statusthing.rpc.reflection import reflection
 from statusthing.service import StatusThing, utc_now, uuid7
 from statusthing.store import Store
@@ -31,6 +33,7 @@ def build_app(
     defaults: bool = False,
     migrate: bool = False,
     devmode: bool = False,
+    cors_origins: Iterable[str] = (),
     clock: Callable[[], datetime] = utc_now,
     ids: Callable[[], str] = uuid7,
 ) -> App:
@@ -47,8 +50,13 @@ def build_app(
         migrate: bring an older store up to date before it is opened; otherwise opening one raises
             SchemaOutdated.
         devmode: serve gRPC reflection.
+        cors_origins: the origins, such as "https://status.example.com", whose pages may make every
+            call that their visitors may; pages of any other origin may only read.
         clock: see `StatusThing`.
         ids: see `StatusThing`.
+
+    Raises:
+        UserMistake: one of `cors_origins` is not the origin of a page.
     """
     return App(
         StatusThing(store, clock=clock, ids=ids),
@@ -56,6 +64,7 @@ def build_app(
         defaults=defaults,
         migrate=migrate,
         devmode=devmode,
+        cors_origins=cors_origins,
     )
 
 
@@ -74,19 +83,24 @@ class App:
         defaults: bool,
         migrate: bool,
         devmode: bool,
+        cors_origins: Iterable[str],
     ) -> None:
         self.st = st
         self._defaults = defaults
         self._migrate = migrate
         self._opened = False
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[None] | None = None
         rpc = RpcApplication(
             st,
             identify=identify,
             ready=self._ready,
-            extra_endpoints=reflection() if devmode else {},
+            extra_endpoints={
+                **Health(st, self._ready).endpoints(),
+                **(reflection() if devmode else {}),
+            },
         )
-        self._router = Router(routes(st, self._ready), redirect_slashes=False, default=rpc)
+        cors = Cors(rpc, origins=cors_origins, public=rpc.public)
+        self._router = Router(routes(st, self._ready), redirect_slashes=False, default=cors)
 
     async def __call__(
         self,
@@ -105,18 +119,22 @@ class App:
     async def _ready(self) -> None:
         if self._opened:
             return
-        async with self._opening:
-            if not self._opened:
-                if self._migrate:
-                    await self.st.store.migrate()
-                await self.st.store.open()
-                try:
-                    if self._defaults:
-                        await self.st.add_default_statuses()
-                except BaseException:
-                    await self.st.store.close()
-                    raise
-                self._opened = True
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.create_task(self._open())
+        # Shared by all who wait, and not cancelled with one of them whose deadline passes.
+        await asyncio.shield(self._opening)
+
+    async def _open(self) -> None:
+        if self._migrate:
+            await self.st.store.migrate()
+        await self.st.store.open()
+        try:
+            if self._defaults:
+                await self.st.add_default_statuses()
+        except BaseException:
+            await self.st.store.close()
+            raise
+        self._opened = True
 
     async def _lifespan(
         self,

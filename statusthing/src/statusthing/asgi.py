@@ -9,3 +9,10 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+def mounted_path(scope: Scope) -> str:
+    """Return the path of a request without the prefix under which the application is mounted."""
+    path: str = scope["path"]
+    root_path = scope.get("root_path", "")
+    return path.removeprefix(root_path) if path.startswith(f"{root_path}/") else path

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from socket import socket
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -19,6 +22,9 @@ from statusthing.errors import SchemaMismatch, StatusThingError, UserMistake, wi
 from statusthing.identity import is_loopback
 from statusthing.registry import installed, open_store, origin
 from statusthing.store import Store
+
+if TYPE_CHECKING:
+    from statusthing.app import App
 
 DEFAULT_STORE = "sqlite:///statusthing.db"
 DEFAULT_ADDR = "127.0.0.1:9000"
@@ -53,11 +59,52 @@ def command() -> None:
 @click.option(
     "--devmode", is_flag=True, envvar="STATUSTHING_DEVMODE", help="Serve gRPC reflection."
 )
-def serve(store: str, addr: str, *, devmode: bool) -> None:
+@click.option(
+    "--cors-origin",
+    "cors_origins",
+    metavar="ORIGIN",
+    multiple=True,
+    envvar="STATUSTHING_CORS_ORIGIN",
+    help="Let pages of https://this.origin write, not only read; may be given several times.",
+)
+@click.option(
+    "--certfile",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    envvar="STATUSTHING_CERTFILE",
+    help="Serve over TLS, with this certificate and those that lead to its authority, in PEM.",
+)
+@click.option(
+    "--keyfile",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    envvar="STATUSTHING_KEYFILE",
+    help="The private key of the certificate, in PEM, without a passphrase.",
+)
+@click.option(
+    "--workers",
+    metavar="NUMBER",
+    type=click.IntRange(1, 64),
+    default=1,
+    envvar="STATUSTHING_WORKERS",
+    show_default=True,
+    help="How many processes serve.",
+)
+def serve(
+    store: str,
+    addr: str,
+    *,
+    devmode: bool,
+    cors_origins: tuple[str, ...],
+    certfile: Path | None,
+    keyfile: Path | None,
+    workers: int,
+) -> int:
     """Serve the API and the pages until SIGINT or SIGTERM."""
     # What serving needs takes a while to load, and no other command needs it.
     from statusthing import logformat, server  # noqa: PLC0415
-    from statusthing.app import build_app  # noqa: PLC0415
+    from statusthing.tls import tls_context  # noqa: PLC0415
+    from statusthing.workers import supervise  # noqa: PLC0415
 
     host, _ = server.host_and_port(addr)
     if not is_loopback(host):
@@ -67,14 +114,55 @@ def serve(store: str, addr: str, *, devmode: bool) -> None:
         )
         raise UserMistake(msg)
     chosen = open_store(store)
+    if workers > 1 and not chosen.shared:
+        msg = f"{chosen.url} is of use to one process only: take another store, or --workers 1"
+        raise UserMistake(msg)
+    tls = tls_context(certfile, keyfile)
     logformat.configure()
+    site = _Site(store, certfile, keyfile, {"devmode": devmode, "cors_origins": cors_origins})
 
-    def started(url: str) -> None:
-        click.echo(f"listening on {url}")
-        click.echo(f"data in {chosen.url}")
+    with server.listen(addr) as listener:
 
-    app = build_app(chosen, defaults=True, migrate=True, devmode=devmode)
-    server.run(app, addr=addr, on_start=started)
+        def started() -> None:
+            click.echo(f"listening on {server.url_of(listener, tls)}")
+            click.echo(f"data in {chosen.url}")
+
+        if workers == 1:
+            server.run_on(listener, site.app(chosen), on_start=started, tls=tls)
+            return 0
+        return supervise(
+            workers,
+            _work,
+            (listener, site),
+            on_start=started,
+            on_stop=listener.close,
+        )
+
+
+class _Site(NamedTuple):
+    """What all processes that serve together have in common."""
+
+    store: str
+    certfile: Path | None
+    keyfile: Path | None
+    options: dict[str, Any]
+
+    def app(self, store: Store) -> App:
+        """Build the application over the store."""
+        from statusthing.app import build_app  # noqa: PLC0415
+
+        return build_app(store, defaults=True, migrate=True, **self.options)
+
+
+def _work(listener: socket, site: _Site, started: Callable[[], None]) -> None:
+    """Serve, as one of several processes."""
+    from statusthing import logformat, server  # noqa: PLC0415
+    from statusthing.tls import tls_context  # noqa: PLC0415
+
+    logformat.configure()
+    with _exit_codes(), listener:
+        tls = tls_context(site.certfile, site.keyfile)
+        server.run_on(listener, site.app(open_store(site.store)), on_start=started, tls=tls)
 
 
 @command.command()
@@ -107,8 +195,16 @@ def stores(store: str) -> None:
 
 def main() -> None:
     """Run the command, and end the process with its exit code."""
-    try:
+    with _exit_codes():
         code = command.main(prog_name="statusthing", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """End the process with one line on stderr for errors that have one."""
+    try:
+        yield
     except click.exceptions.Abort:
         _fail("interrupted", 1)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -120,8 +216,6 @@ def main() -> None:
         _fail(str(error), 2)
     except StatusThingError as error:
         _fail(with_cause(error), 1)
-    else:
-        sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str, code: int) -> None:

@@ -122,6 +122,13 @@ class TooManyResults(RequestError):
         self.limit = limit
 
 
+class DeadlineExceeded(RequestError):
+    """There was no time left when the operation would have begun; it had no effect."""
+
+    def __init__(self) -> None:
+        super().__init__("the deadline has passed")
+
+
 class Unauthenticated(RequestError):
     """The operation needs to know who asks, and the request does not say."""
 

@@ -1,12 +1,13 @@
-"""Serving an ASGI application with Hypercorn: HTTP/1.1, and HTTP/2 without TLS, on one port.
+"""Serving an ASGI application with Hypercorn: HTTP/1.1 and HTTP/2 on one port.
 
 `run` binds first, then starts the application's lifespan, then accepts connections, and on SIGINT
 or SIGTERM lets the calls in flight finish before the application shuts down. One process, one
 event loop.
 
-The configuration of Hypercorn, the limits, and the work-arounds for faults of Hypercorn 0.18 are
-here; those for HTTP/2 are in `statusthing.http2`. Each names its cause, and `tests/test_server.py`
-has a test for each that fails without it.
+The configuration of Hypercorn and the work-arounds for faults of Hypercorn 0.18 are here; those for
+one version of HTTP are in `statusthing.http1` and `statusthing.http2`. Each names its cause, and
+`tests/test_server.py` has a test for each that fails without it. The limits are in
+`statusthing.limits`.
 """
 
 from __future__ import annotations
@@ -23,69 +24,39 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import hypercorn.protocol
-from hypercorn.app_wrappers import ASGIWrapper
+from h2.errors import ErrorCodes
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
-from hypercorn.events import Event, Updated
+from hypercorn.events import Closed, Event, RawData, Updated
 
+from statusthing import limits
 from statusthing.asgi import ASGIApp
 from statusthing.errors import StatusThingError, UserMistake
-from statusthing.http2 import Http2Protocol
+from statusthing.exchange import Application
+from statusthing.http1 import Http1Exchange, Http1Protocol
+from statusthing.http2 import Http2Exchange, Http2Protocol
 
 if sys.platform != "win32":
     import resource
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable, Iterable
 
+STOPPING = "statusthing.stopping"
+"""The key, in the state that the lifespan shares, of an asyncio.Event: set when this is to end.
 
-GRACE_SECONDS = 7.0
-"""How long calls in flight may go on once the server has been told to stop.
-
-With the two waits of CUT_SECONDS that may follow, below the 10 s after which containers are
-usually killed.
+Answers that go on until their client has enough should end then.
 """
 
-CUT_SECONDS = 1.0
-"""How long the answers to calls that were cut off after that may take to leave."""
-
-IDLE_SECONDS = 75.0
-"""After how long a connection without a call is closed, and one that never finishes its headers.
-
-Longer than the 60 s for which reverse proxies usually keep a connection: the side that reuses a
-connection should be the one that closes it, or a request meets a connection that is just closing.
-"""
-
-HEADER_BYTES = 16 * 1024
-"""The most that the request line and all headers of a request may take."""
-
-CALLS_AT_ONCE = 100
-"""How many calls may be in flight on one HTTP/2 connection; clients queue the others."""
-
-BACKLOG = 128
-"""How many connections the kernel holds until they are accepted."""
-
-CONNECTIONS = 4096
-"""How many connections may be open; a further one is closed at once.
-
-Fewer where the process may not open so many files: asyncio, told by the kernel that there are no
-more, tries again without a pause and logs each time.
-"""
-
-SPARE_FILES = 64
-"""Files kept for everything but connections."""
-
-UNREAD_BYTES = 32 * 1024 * 1024
-"""How many bytes of an unread body are discarded so that the client can read the answer."""
-
-UNREAD_SECONDS = 2.0
-"""The longest time spent on that."""
-
+_SWEEP_SECONDS = 1.0
+_READ_BYTES = 8 * 1024
+_SPARE_FILES = 64  # kept for everything but connections
 
 _log = logging.getLogger(__name__)
 
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _PORTS = range(65_536)
 
@@ -96,7 +67,13 @@ _REASONS = {
 }
 
 
-def run(app: ASGIApp, *, addr: str, on_start: Callable[[str], None]) -> None:
+def run(
+    app: ASGIApp,
+    *,
+    addr: str,
+    on_start: Callable[[str], None],
+    tls: ssl.SSLContext | None = None,
+) -> None:
     """Serve `app` until SIGINT or SIGTERM, then finish the calls in flight and return.
 
     To be called from the main thread. After the first signal both are ignored,
@@ -107,29 +84,49 @@ def run(app: ASGIApp, *, addr: str, on_start: Callable[[str], None]) -> None:
             startup fails, nothing is served.
         addr: `HOST:PORT`, `[IPv6]:PORT`; port 0 takes a free one.
         on_start: called once, with a URL such as `http://127.0.0.1:9000`, when it answers.
+        tls: see `statusthing.tls.tls_context`; without it there is no encryption.
 
     Raises:
         UserMistake: `addr` is malformed, or nothing can listen there. The application has not been
             started.
         StatusThingError: the application reported a failed lifespan without raising anything.
     """
-    with listen(addr) as listener, asyncio.Runner() as runner:
+    with listen(addr) as listener:
+        run_on(listener, app, on_start=lambda: on_start(url_of(listener, tls)), tls=tls)
+
+
+def run_on(
+    listener: socket.socket,
+    app: ASGIApp,
+    *,
+    on_start: Callable[[], None],
+    tls: ssl.SSLContext | None,
+) -> None:
+    """Do as `run`, with a socket from `listen`, which other processes may share."""
+    with asyncio.Runner() as runner:
         loop = runner.get_loop()
         stop = asyncio.Event()
 
         def on_signal(*_: object) -> None:
-            for number in _STOP_SIGNALS:
+            for number in STOP_SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
             with suppress(RuntimeError):  # the loop is closed: the process is about to exit
                 loop.call_soon_threadsafe(stop.set)
 
-        before = {number: signal.signal(number, on_signal) for number in _STOP_SIGNALS}
+        before = {number: signal.signal(number, on_signal) for number in STOP_SIGNALS}
         try:
-            runner.run(_serve(app, listener, stop, on_start))
+            runner.run(_serve(app, listener, stop, on_start, tls))
         except BaseException:
             for number, handler in before.items():
                 signal.signal(number, handler)
             raise
+
+
+def url_of(listener: socket.socket, tls: ssl.SSLContext | None) -> str:
+    """Return the URL at which a listening socket is reached."""
+    host, port = listener.getsockname()[:2]
+    scheme = "http" if tls is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def host_and_port(addr: str) -> tuple[str, int]:
@@ -154,7 +151,7 @@ def listen(addr: str) -> socket.socket:
     try:
         # Sets SO_REUSEADDR where that is harmless, so that a restart need not wait, and listens at
         # once: two servers that only bind could both think that the port is theirs.
-        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        listener = socket.create_server(address[:2], family=family, backlog=limits.BACKLOG)
     except OSError as error:
         reason = _REASONS.get(error.errno or 0) or os.strerror(error.errno or 0)
         text = f"cannot listen on {addr}: {reason}"
@@ -176,26 +173,28 @@ def configuration() -> Config:
     config.errorlog = _log
     config.include_server_header = False
     config.include_date_header = True
-    config.keep_alive_timeout = IDLE_SECONDS
-    config.h11_max_incomplete_size = HEADER_BYTES
-    config.h2_max_header_list_size = HEADER_BYTES
-    config.h2_max_concurrent_streams = CALLS_AT_ONCE
-    # A limit on silence would also cut clients that wait for an answer or listen to a stream.
-    config.read_timeout = None
+    config.keep_alive_timeout = limits.IDLE_SECONDS
+    config.h11_max_incomplete_size = limits.HEADER_BYTES
+    config.h2_max_header_list_size = limits.HEADER_BYTES
+    config.h2_max_concurrent_streams = limits.CALLS_OF_A_CONNECTION
     # After this many requests Hypercorn closes an HTTP/2 connection under the calls in flight.
     # It is meant against rapid resets, https://github.com/pgjones/hypercorn/issues/146, for which
     # `statusthing.http2.Http2Protocol.handle_reset` stands in.
     config.keep_alive_max_requests = 2**31
     # With a bound, a call whose application does not read its body stops the reading of the whole
-    # connection: `put` waits in the task that reads for all streams. 0 is no bound; applications
-    # limit what they accept.
+    # connection: `put` waits in the task that reads for all streams. 0 is no bound; the exchanges
+    # bound what waits for the application.
     # https://github.com/pgjones/hypercorn/blob/0.18.0/src/hypercorn/asyncio/task_group.py
     config.max_app_queue_size = 0
     return config
 
 
 async def _serve(
-    app: ASGIApp, listener: socket.socket, stop: asyncio.Event, on_start: Callable[[str], None]
+    app: ASGIApp,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    on_start: Callable[[], None],
+    tls: ssl.SSLContext | None,
 ) -> None:
     """Serve until `stop`.
 
@@ -204,29 +203,30 @@ async def _serve(
     calls in flight.
     https://github.com/pgjones/hypercorn/blob/0.18.0/src/hypercorn/asyncio/run.py
     """
-    # Hypercorn names this class in one place and has no setting for it.
-    hypercorn.protocol.H2Protocol = Http2Protocol  # type: ignore[attr-defined]
+    _replace_classes()
     loop = asyncio.get_running_loop()
     config = configuration()
     context = WorkerContext(max_requests=None)
-    connections: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
+    connections: dict[asyncio.Task[Any], _Connection] = {}
     # Those that are refused hold a file each until they are closed, some rounds of the loop later.
-    most = min(CONNECTIONS, max(_raise_file_limit() - SPARE_FILES - 4 * BACKLOG, SPARE_FILES))
-    calls: set[asyncio.Task[Any]] = set()
-    asgi = ASGIWrapper(_tracked(app, calls))
+    files = _raise_file_limit() - _SPARE_FILES - 4 * limits.BACKLOG
+    most = min(limits.CONNECTIONS, max(files, _SPARE_FILES))
+    application = Application(app)
 
     async with _lifespan(app) as state:
+        state[STOPPING] = stop
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             if len(connections) >= most:
                 writer.transport.abort()
                 return
-            task = _current_task()
-            connections[task] = writer
+            task = cast("asyncio.Task[Any]", asyncio.current_task())
+            connection = _Connection(application, loop, config, context, state, reader, writer)
+            connections[task] = connection
             if len(connections) == most:
                 _log.warning("%d connections are open: further ones are closed at once", most)
             try:
-                await _Connection(asgi, loop, config, context, state, reader, writer)
+                await connection
             except asyncio.CancelledError:
                 pass  # by the end of `_serve`; asyncio logs a connection that ends so as a fault
             except Exception:  # noqa: BLE001 - whatever it was, the other connections go on
@@ -234,10 +234,20 @@ async def _serve(
             finally:
                 del connections[task]
 
-        server = await asyncio.start_server(connected, sock=listener, backlog=BACKLOG)
-        host, port = listener.getsockname()[:2]
+        server = await asyncio.start_server(
+            connected,
+            sock=listener,
+            # asyncio accepts so many at a time. One, so that processes that share the socket share
+            # the connections; how many the kernel holds is set again below.
+            backlog=1,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else limits.HANDSHAKE_SECONDS,
+            ssl_shutdown_timeout=None if tls is None else limits.CUT_SECONDS,
+        )
+        listener.listen(limits.BACKLOG)
+        sweeping = asyncio.create_task(_sweep(connections))
         try:
-            on_start(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+            on_start()
             await stop.wait()
         finally:
             # Let the connections that have just been accepted arrive among `connections`: their
@@ -249,92 +259,106 @@ async def _serve(
                 await asyncio.sleep(0)
             server.close()
         await context.terminated.set()
-        await _ended(calls, GRACE_SECONDS)
-        for task in calls:
-            task.cancel()
-        await _ended(connections, CUT_SECONDS)
-        for task, writer in connections.items():
-            writer.transport.abort()
-            task.cancel()
-        await _ended(connections, CUT_SECONDS)
+        await _finish(application.calls, connections)
+        sweeping.cancel()
 
 
-def _tracked(app: ASGIApp, calls: set[asyncio.Task[Any]]) -> Any:
-    """Wrap an application so that `calls` has the tasks of its requests, read to their end."""
+def _replace_classes() -> None:
+    """Have Hypercorn use our classes, which it names in one place each, without a setting."""
+    hypercorn.protocol.H11Protocol = Http1Protocol  # type: ignore[attr-defined]
+    hypercorn.protocol.H2Protocol = Http2Protocol  # type: ignore[attr-defined]
+    hypercorn.protocol.h11.HTTPStream = Http1Exchange  # type: ignore[attr-defined,assignment]
+    hypercorn.protocol.h2.HTTPStream = Http2Exchange  # type: ignore[attr-defined,assignment]
 
-    async def call(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["http_version"].startswith("1"):
-            request = _Http1Request(receive, send)
-            receive, send = request.receive, request.send
-        task = _current_task()
-        calls.add(task)
-        try:
-            await app(scope, receive, send)
-        finally:
-            calls.discard(task)
 
-    return call
+async def _finish(
+    calls: set[asyncio.Task[Any]], connections: dict[asyncio.Task[Any], _Connection]
+) -> None:
+    """Let the calls in flight end, then cut off those that do not."""
+    for connection in tuple(connections.values()):
+        connection.refuse_further()
+    await _ended(calls, limits.GRACE_SECONDS)
+    for task in calls:
+        task.cancel()
+    await _ended(connections, limits.CUT_SECONDS)
+    for task, connection in connections.items():
+        connection.writer.transport.abort()
+        task.cancel()
+    await _ended(connections, limits.CUT_SECONDS)
+
+
+async def _sweep(connections: dict[asyncio.Task[Any], _Connection]) -> None:
+    """Look time and again for clients that are too slow, which costs the others nothing."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(_SWEEP_SECONDS)
+        for connection in tuple(connections.values()):
+            try:
+                await connection.sweep(loop.time())
+            except Exception:  # noqa: BLE001 - whatever it was, the other connections go on
+                _log.exception("a slow connection could not be ended")
 
 
 class _Connection(TCPServer):
-    """Hypercorn's connection, which ends when its client has left.
+    """Hypercorn's connection, which ends when its client has left, or takes nothing any more.
 
-    Hypercorn waits for the idle timer even then, and keeps the socket open meanwhile.
+    Hypercorn waits for the idle timer when a client has left, and keeps the socket open meanwhile.
     https://github.com/pgjones/hypercorn/blob/0.18.0/src/hypercorn/asyncio/tcp_server.py
     """
 
     left = False
+    stuck: tuple[int, float] = (0, 0.0)  # bytes that wait for the client, and since when
+
+    @property
+    def _http(self) -> Http1Protocol | Http2Protocol | None:
+        """What speaks HTTP; None for a client that had left before it was found out who it is."""
+        protocol = getattr(self, "protocol", None)
+        return None if protocol is None else protocol.protocol
 
     async def _read_data(self) -> None:
-        await super()._read_data()
+        """Hand over what the client sends, a little at a time: the others get their turn between.
+
+        Hypercorn goes on as long as there is something to read. From a client that sends tiny
+        frames or chunks that is seconds of work at once.
+        """
+        with suppress(OSError):
+            while data := await self.reader.read(_READ_BYTES):
+                await self.protocol.handle(RawData(data))
+                if len(data) == _READ_BYTES:
+                    await asyncio.sleep(0)
+        await self.protocol.handle(Closed())
         self.left = True
         await self.idle_task.stop()
+
+    async def _initiate_server_close(self) -> None:
+        """Close a connection that is idle; over HTTP/2 the client is told."""
+        if isinstance(self._http, Http2Protocol):
+            await self._http.say_goodbye(ErrorCodes.NO_ERROR)
+        await super()._initiate_server_close()
 
     async def protocol_send(self, event: Event) -> None:
         """Take what the protocol has for the client, or news of the connection."""
         if not (self.left and isinstance(event, Updated)):  # which would start the timer again
             await super().protocol_send(event)
 
+    async def sweep(self, now: float) -> None:
+        """End what is too slow; `now` is in seconds of the loop's clock."""
+        waiting = self.writer.transport.get_write_buffer_size()
+        if not waiting or waiting != self.stuck[0]:
+            self.stuck = (waiting, now)
+        protocol = self._http
+        if protocol is None:
+            return
+        if await protocol.sweep(now) or now - self.stuck[1] > limits.STALLED_SECONDS:
+            self.writer.transport.abort()
+            await protocol.handle(Closed())  # reading may wait for the application
 
-class _Http1Request:
-    """A request over HTTP/1, which is read to its end before its answer begins.
-
-    An application may answer, mostly to refuse, before the body is there. Hypercorn then closes the
-    connection without saying so, and closing with bytes unread makes the kernel reset it, which
-    takes the answer away from a client that is still sending (RFC 9112, section 9.6).
-    https://github.com/pgjones/hypercorn/blob/0.18.0/src/hypercorn/protocol/h11.py
-    """
-
-    def __init__(self, receive: Any, send: Any) -> None:
-        self._receive = receive
-        self._send = send
-        self._read = False
-
-    async def receive(self) -> Any:
-        message = await self._receive()
-        self._read = not message.get("more_body")
-        return message
-
-    async def send(self, message: Any) -> None:
-        if message["type"] == "http.response.start" and not self._read:
-            await self._drop_the_rest()
-            if not self._read:
-                message = {
-                    **message,
-                    "headers": [*message.get("headers", ()), (b"connection", b"close")],
-                }
-        await self._send(message)
-
-    async def _drop_the_rest(self) -> None:
-        size = 0
-        with suppress(TimeoutError):
-            async with asyncio.timeout(UNREAD_SECONDS):
-                while not self._read and size < UNREAD_BYTES:
-                    size += len((await self.receive()).get("body", b""))
-
-
-def _current_task() -> asyncio.Task[Any]:
-    return cast("asyncio.Task[Any]", asyncio.current_task())
+    def refuse_further(self) -> None:
+        """Tell the client to make its next calls elsewhere, where HTTP has a word for that."""
+        protocol = self._http
+        if isinstance(protocol, Http2Protocol) and not protocol.idle:
+            # Not awaited: the client may not be reading.
+            self._task_group.spawn(protocol.refuse_further)
 
 
 def _raise_file_limit() -> int:

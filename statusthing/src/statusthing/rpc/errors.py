@@ -16,11 +16,13 @@ from types import MappingProxyType
 import msgspec
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError, ErrorDetail
+from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.status_pb2 import Status
 from protobuf.wkt import Any as AnyMessage
 
-from statusthing import errors
+from statusthing import errors, limits
 
 DOMAIN = "statusthing"
 
@@ -36,6 +38,7 @@ CODES: Mapping[type[errors.StatusThingError], Code] = MappingProxyType(
         errors.InUse: Code.FAILED_PRECONDITION,
         errors.TooManyResults: Code.FAILED_PRECONDITION,
         errors.VersionConflict: Code.ABORTED,
+        errors.DeadlineExceeded: Code.DEADLINE_EXCEEDED,
         errors.Unauthenticated: Code.UNAUTHENTICATED,
         errors.PermissionDenied: Code.PERMISSION_DENIED,
         errors.StoreUnavailable: Code.UNAVAILABLE,
@@ -87,6 +90,28 @@ def as_json(error: ConnectError) -> bytes:
     )
 
 
+def as_headers(error: ConnectError, number: int) -> list[tuple[bytes, bytes]]:
+    """Return the headers that gRPC gives to an error whose text is printable ASCII without `%`.
+
+    See https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses. The details are a
+    `google.rpc.Status`; base64 goes without padding here too.
+
+    Args:
+        error: what has happened.
+        number: gRPC's number for its code.
+    """
+    details = [
+        Any(type_url=f"type.googleapis.com/{detail.type_name}", value=detail.message_bytes)
+        for detail in error.details
+    ]
+    status = Status(code=number, message=error.message, details=details)
+    return [
+        (b"grpc-status", b"%d" % number),
+        (b"grpc-message", error.message.encode()),
+        (b"grpc-status-details-bin", base64.b64encode(status.SerializeToString()).rstrip(b"=")),
+    ]
+
+
 def _internal(error: Exception) -> ConnectError:
     correlation_id = secrets.token_hex(8)
     _log.error(
@@ -104,12 +129,19 @@ def _completed(error: ConnectError) -> ConnectError:
         return error
     if error.code is Code.CANCELED and error.__cause__ is None:
         # The call was cancelled from this side; a client that left is the effect of a timeout.
-        return described(Code.UNAVAILABLE, "the server is stopping, try again")
+        return stopping()
     if isinstance(error.__cause__, errors.RequestError):
         return on_the_wire(error.__cause__)
+    if error.code is Code.RESOURCE_EXHAUSTED:
+        return described(error.code, f"the message is larger than {limits.MESSAGE_BYTES} bytes")
     if error.code is Code.INVALID_ARGUMENT:
         return on_the_wire(errors.InvalidArgument("", error.message))
     return described(error.code, error.message)
+
+
+def stopping() -> ConnectError:
+    """Return what a call is told that the end of the server cuts off."""
+    return described(Code.UNAVAILABLE, "the server is stopping, try again")
 
 
 def described(code: Code, message: str) -> ConnectError:

@@ -6,19 +6,20 @@ are the only table there is; the converters are made from it when they are first
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from statusthing import model
+from statusthing import limits, model
 from statusthing.errors import InvalidArgument
+from statusthing.rpc.wire_format import TOO_MANY, check_fields
 from statusthing.service.messages import StatusInput
 from statusthing.v1 import services_pb2, types_pb2
 
@@ -60,7 +61,7 @@ class ProtoCodec:
     def encode(self, message: msgspec.Struct | Message) -> bytes:
         """Encode a response."""
         if isinstance(message, msgspec.Struct):
-            message = _message(message)
+            message = message_type(type(message))(**_fields(message))
         return message.SerializeToString()
 
     def decode(
@@ -71,59 +72,63 @@ class ProtoCodec:
         Raises:
             InvalidArgument: the bytes are not such a message.
         """
+        given = cast("bytes", data)  # a bytearray would do as well, and is not copied
         try:
             if issubclass(message_class, Message):
-                return message_class.FromString(bytes(data))
-            request: msgspec.Struct = _reader(message_class)(
-                message_type(message_class).FromString(bytes(data))
-            )
+                return message_class.FromString(given)
+            kind = message_type(message_class)
+            check_fields(given, kind.DESCRIPTOR)
+            message = kind.FromString(given)
         except DecodeError as error:
             problem = f"the body is not a {message_class.__name__} in protobuf's binary encoding"
             raise InvalidArgument("", problem) from error
+        request: msgspec.Struct = _reader(message_class)(message)
         return request
 
 
+def _fields(value: msgspec.Struct) -> dict[str, Any]:
+    """Return what the message of a struct is made of; protobuf makes inner messages itself."""
+    return _writer(type(value))(value)
+
+
 @cache
-def _writer(struct: type[msgspec.Struct]) -> Callable[[Any], Any]:
-    target = message_type(struct)
+def _writer(struct: type[msgspec.Struct]) -> Callable[[Any], dict[str, Any]]:
     plain = []
     converted = []
-    for field in target.DESCRIPTOR.fields:
+    for field in message_type(struct).DESCRIPTOR.fields:
         if field.type in (field.TYPE_ENUM, field.TYPE_MESSAGE):
             converted.append((field.name, _field_writer(field)))
         else:
             plain.append(field.name)
 
-    def write(value: Any) -> Any:
-        fields = {name: getattr(value, name) for name in plain}
+    def write(value: Any) -> dict[str, Any]:
+        fields = {name: inner for name in plain if (inner := getattr(value, name))}
         for name, convert in converted:
             inner = getattr(value, name)
             if inner is not None:
                 fields[name] = convert(inner)
-        return target(**fields)
+        return fields
 
     return write
 
 
 def _field_writer(field: Any) -> Callable[[Any], Any]:
     if field.type == field.TYPE_ENUM:
-        names = field.enum_type.values_by_name
-        return lambda value: names[value.value].number
+        numbers = {value.name: value.number for value in field.enum_type.values}
+        return lambda value: numbers[value.value]
     if field.message_type is Timestamp.DESCRIPTOR:
         return _timestamp
     if field.is_repeated:
-        return lambda values: [_message(value) for value in values]
-    return _message
+        return lambda values: [_fields(value) for value in values]
+    return _fields
 
 
-def _message(value: msgspec.Struct) -> Message:
-    message: Message = _writer(type(value))(value)
-    return message
-
-
-def _timestamp(value: datetime) -> Timestamp:
+def _timestamp(value: datetime) -> dict[str, int]:
     since = value - model.EPOCH
-    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1_000)
+    return {
+        "seconds": since.days * 86_400 + since.seconds,
+        "nanos": since.microseconds * 1_000,
+    }
 
 
 @cache
@@ -142,7 +147,7 @@ def _reader(struct: type[M]) -> Callable[[Any], M]:
     def read(message: Any) -> M:
         fields = {name: getattr(message, name) for name in plain}
         for name in repeated:
-            fields[name] = tuple(getattr(message, name))
+            fields[name] = _elements(name, getattr(message, name))
         for name, convert in nested:
             if message.HasField(name):
                 fields[name] = convert(getattr(message, name))
@@ -153,10 +158,16 @@ def _reader(struct: type[M]) -> Callable[[Any], M]:
 
 def _field_reader(field: Any) -> Callable[[Any], Any]:
     if field.message_type is FieldMask.DESCRIPTOR:
-        return lambda mask: tuple(mask.paths)
+        return lambda mask: _elements(field.name, mask.paths)
     if field.message_type is Timestamp.DESCRIPTOR:
         return lambda timestamp: _datetime(field.name, timestamp)
     return _reader(INPUTS[field.message_type.full_name])
+
+
+def _elements(name: str, values: Sequence[Any]) -> tuple[Any, ...]:
+    if len(values) > limits.ELEMENTS:
+        raise InvalidArgument(name, TOO_MANY)
+    return tuple(values)
 
 
 def _datetime(name: str, timestamp: Timestamp) -> datetime:

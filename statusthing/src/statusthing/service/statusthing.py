@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Self
@@ -9,7 +10,7 @@ from typing import Self
 import uuid_utils
 
 from statusthing.access import TRUSTED, Principal, require
-from statusthing.errors import RequestError
+from statusthing.errors import DeadlineExceeded, RequestError
 from statusthing.model import View
 from statusthing.service.idempotency import once
 from statusthing.service.messages import Answer, Request
@@ -64,12 +65,15 @@ class StatusThing:
     async def __aexit__(self, *_: object) -> None:
         await self.store.close()
 
-    async def run(self, request: Request, *, principal: Principal = TRUSTED) -> Answer:
+    async def run(
+        self, request: Request, *, principal: Principal = TRUSTED, deadline: float | None = None
+    ) -> Answer:
         """Carry out a request: the one way in, for every caller and every wire.
 
         Args:
             request: one of `statusthing.service.messages`.
             principal: whom it runs for.
+            deadline: the time of `time.monotonic()` from which on it does not begin any more.
 
         Returns:
             The response of the same name, and the revision.
@@ -80,11 +84,12 @@ class StatusThing:
         """
         operation = OPERATIONS[type(request)]
         require(principal, operation.name)
+        _check(deadline)
         work = operation.prepare(request)
         if not operation.writes:
             return await self.store.read(_read(work))
         return await self._write(
-            once(request, operation.response, principal, work), principal, operation.ids
+            once(request, operation.response, principal, work), principal, operation.ids, deadline
         )
 
     async def revision(self) -> int:
@@ -98,11 +103,18 @@ class StatusThing:
         await self._write(add_defaults, TRUSTED, len(DEFAULTS))
 
     async def _write(
-        self, work: Callable[[Unit], View | None], principal: Principal, ids: int
+        self,
+        work: Callable[[Unit], View | None],
+        principal: Principal,
+        ids: int,
+        deadline: float | None = None,
     ) -> Answer:
         fresh = [self._ids() for _ in range(ids)]
 
         def logged(tx: Transaction) -> Answer:
+            # Whoever waits for a unit cancels it in time, but on an event loop that may be busy
+            # while a store's thread begins it. What it writes does not depend on this clock (R5).
+            _check(deadline)
             unit = Unit(tx, principal, fresh)
             try:
                 return Answer(work(unit), unit.revision)
@@ -111,6 +123,11 @@ class StatusThing:
                 raise
 
         return await self.store.write(logged, now=self._clock())
+
+
+def _check(deadline: float | None) -> None:
+    if deadline is not None and time.monotonic() >= deadline:
+        raise DeadlineExceeded
 
 
 def _read(work: Callable[[Transaction], View]) -> Callable[[Transaction], Answer]:

@@ -1,0 +1,82 @@
+"""Take every measure, print a line of JSON for each, and compare the figures with the limits.
+
+The exit code is 1 if a call failed or a limit was missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from bench import Measure, report, startup, store
+from bench.calls import GRPC, JSON, Pace, compare
+from bench.processes import STATUSTHING, serving
+from statusthing.v1.services_pb2 import AddNoteRequest, GetItemRequest
+
+THOROUGH = Pace(rounds=3, seconds=5)
+BRIEF = Pace(rounds=1, seconds=0.2)
+
+FEW, MANY = 100, 1_000
+
+
+def measures(pace: Pace, folder: Path) -> Iterator[tuple[str, Measure]]:
+    """Take all measures, each with its name."""
+    yield "import", startup.importing(4 * pace.rounds)
+    yield "serve", startup.starting(pace.rounds)
+    few = asyncio.run(store.fill(folder, FEW))
+    many = asyncio.run(store.fill(folder, MANY))
+    yield "ListItems", asyncio.run(store.listing(few, many, 10 * pace.rounds))
+    get = [GetItemRequest(item_id=id) for id in many.items]
+    text = "We have found the cause. The repair takes another hour."
+    add = [AddNoteRequest(item_id=id, note_text=text) for id in many.items]
+    with serving(folder / "statusthing.log", *STATUSTHING, f"--store={many.url}") as server:
+        yield "GetItem", compare(server, "GetItem", JSON, get, pace=pace, folder=folder)
+        yield "GetItem, gRPC", compare(server, "GetItem", GRPC, get, pace=pace, folder=folder)
+        # The last, because it makes the items larger.
+        yield "AddNote", compare(server, "AddNote", JSON, add, pace=pace, folder=folder)
+
+
+def main() -> None:
+    """Do what the module's docstring says."""
+    parser = argparse.ArgumentParser("python -m bench", description="Measure how fast it is.")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--write", action="store_true", help=f"put the tables into {report.PAGE}")
+    mode.add_argument(
+        "--brief",
+        action="store_true",
+        help="take every measure for a moment only, to see that it works; no limit counts",
+    )
+    options = parser.parse_args()
+    busy = psutil.getloadavg()[0]
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, measure in measures(BRIEF if options.brief else THOROUGH, Path(folder)):
+            results[name] = measure
+            print(json.dumps({"measure": name} | _rounded(measure)), flush=True)
+    tables = report.tables(results, busy)
+    print(f"\n{tables}")
+    if options.write:
+        report.write(tables)
+    failed = any(
+        figures.get("errors") for measure in results.values() for figures in measure.values()
+    )
+    missed = not all(verdict.kept for verdict in report.verdicts(results))
+    sys.exit(int(failed or (missed and not options.brief)))
+
+
+def _rounded(measure: Measure) -> Measure:
+    return {
+        subject: {figure: float(f"{value:.4g}") for figure, value in figures.items()}
+        for subject, figures in measure.items()
+    }
+
+
+if __name__ == "__main__":
+    main()
