@@ -13,6 +13,7 @@ import select
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -170,19 +171,38 @@ class Server:
 
     @contextmanager
     def withstanding(self, *, mebibytes: float) -> Iterator[None]:
-        """An attack: the server has to serve another client, and log no traceback meanwhile.
+        """An attack, during which another client has to get the right answers all the while.
+
+        It calls over a connection that it keeps, and over a new one each time. After the attack,
+        the server has no file open that it had not before, and no traceback in its log.
 
         Args:
-            mebibytes: how much more memory than before it may need, at its peak.
+            mebibytes: how much more memory than before the server may need, at its peak.
         """
         logged = self.log.stat().st_size
-        with self._neighbour():
+        process = Path(f"/proc/{self.pid}")
+        with self.grpc() as kept:
+            item = kept.ok("AddItem", name=f"neighbour {uuid.uuid4()}")["item"]
+
+            def call() -> None:
+                assert kept.ok("GetItem", item_id=item["id"]) == {"item": item}
+                with closing(HTTPConnection(self.address, timeout=SECONDS)) as connection:
+                    body = json.dumps({"item_id": item["id"]})
+                    connection.request("POST", path_of("GetItem"), body, {"content-type": JSON})
+                    assert json.load(connection.getresponse()) == {"item": item}
+
+            call()
+            files = len(list((process / "fd").iterdir()))
             # https://man7.org/linux/man-pages/man5/proc_pid_clear_refs.5.html: 5 resets the peak.
-            Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+            (process / "clear_refs").write_text("5")
             before = self._memory("VmRSS")
-            yield
+            with repeated(call):
+                yield
         assert self._memory("VmHWM") - before <= mebibytes
         assert "Traceback" not in self.log.read_text()[logged:]
+        deadline = time.monotonic() + SECONDS
+        while len(list((process / "fd").iterdir())) >= files:  # `kept` was one of them
+            assert time.monotonic() < deadline, "connections stay open"
 
     def _memory(self, figure: str) -> float:
         """A figure of the process's memory, in MiB."""
@@ -193,37 +213,25 @@ class Server:
         )
         return int(line.split()[1]) / 1024
 
-    @contextmanager
-    def _neighbour(self) -> Iterator[None]:
-        """A client that calls all the while, and has to get the right answers.
 
-        It calls over a connection that it keeps, and over a new one each time.
-        """
-        over = threading.Event()
+@contextmanager
+def repeated(call: Callable[[], None]) -> Iterator[None]:
+    """Make calls in another thread all the while, and one after that; none may raise."""
+    over = threading.Event()
 
-        with self.grpc() as kept, ThreadPoolExecutor(1) as pool:
-            item = kept.ok("AddItem", name=f"neighbour {uuid.uuid4()}")["item"]
+    def call_on() -> None:
+        last = False
+        while not last:
+            last = over.wait(0.05)
+            call()
 
-            def call_on() -> None:
-                last = False
-                while not last:
-                    last = over.is_set()
-                    assert kept.ok("GetItem", item_id=item["id"]) == {"item": item}
-                    assert self._item_over_a_new_connection(item["id"]) == item["name"]
-                    over.wait(0.05)
-
-            calls = pool.submit(call_on)
-            try:
-                yield
-            finally:
-                over.set()
-            calls.result()
-
-    def _item_over_a_new_connection(self, item_id: str) -> Any:
-        with closing(HTTPConnection(self.address, timeout=SECONDS)) as connection:
-            body = json.dumps({"item_id": item_id})
-            connection.request("POST", path_of("GetItem"), body, {"content-type": JSON})
-            return json.load(connection.getresponse())["item"]["name"]
+    with ThreadPoolExecutor(1) as pool:
+        calls = pool.submit(call_on)
+        try:
+            yield
+        finally:
+            over.set()
+        calls.result()
 
 
 def json_result(response: httpx.Response) -> Result:

@@ -420,7 +420,6 @@ API_LIMITS = {
 
 SERVING_LIMITS = {
     "message of a request": limits.MESSAGE_BYTES,
-    "nesting of a message": limits.NESTING,
     "list in a request": limits.ELEMENTS,
     "request line and headers": limits.HEADER_BYTES,
     "time for them to arrive, over HTTP/1.1": limits.HEADER_SECONDS,
@@ -429,6 +428,7 @@ SERVING_LIMITS = {
     "answer of which the client takes nothing": limits.STALLED_SECONDS,
     "body that waits for the application": limits.UNREAD_BYTES,
     "answers that wait for the client on an HTTP/2 connection": limits.UNSENT_BYTES,
+    "bodies that are arriving": limits.BODIES_BYTES,
     "calls in flight": limits.CALLS,
     "streaming calls open": limits.STREAMS,
     "calls in flight on one HTTP/2 connection": limits.CALLS_OF_A_CONNECTION,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import types
 import typing
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -262,6 +263,52 @@ def test_bytes_that_are_no_utf8_are_refused() -> None:
     """JSON that is not UTF-8 is refused (RFC 8259, section 8.1)."""
     with pytest.raises(InvalidArgument):
         JSON.decode(b'{"name": "\xff"}', REQUESTS[0])
+
+
+@settings(max_examples=200, deadline=None)
+@given(part=st.binary(min_size=1, max_size=40), kind=st.sampled_from(REQUESTS))
+def test_many_bytes_are_read_or_refused(part: bytes, kind: type[Any]) -> None:
+    """Whatever repeats itself for 50 000 bytes is a request, or an invalid argument."""
+    with suppress(InvalidArgument):
+        PROTO.decode(part * (50_000 // len(part)), kind)
+
+
+@pytest.mark.parametrize(
+    ("request_", "fields"),
+    [
+        (services_pb2.ListItemsRequest(status_ids=["x" * 2**20]), {"status_ids": ("x" * 2**20,)}),
+        (
+            services_pb2.ListItemsRequest(kinds=["STATUS_KIND_DOWN"] * 1_000),
+            {"kinds": (2,) * 1_000},
+        ),
+        (services_pb2.ListItemsRequest(status_ids=["x" * 60] * 1_000), {}),
+    ],
+)
+def test_large_messages_are_read(request_: Message, fields: dict[str, Any]) -> None:
+    """It is how many elements a list has that counts, and not how large they are."""
+    found = PROTO.decode(request_.SerializeToString(), ListItemsRequest)
+
+    assert {name: getattr(found, name) for name in fields} == fields
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (services_pb2.ListItemsRequest(status_ids=[""] * 1_001), "status_ids"),
+        (services_pb2.ListItemsRequest(kinds=["STATUS_KIND_UP"] * 1_001), "kinds"),
+        (services_pb2.ListItemsRequest(kinds=["STATUS_KIND_UP"] * 20_000), "kinds"),
+        (services_pb2.ListItemsRequest(status_ids=[""] * 20_000), ""),
+        (services_pb2.UpdateItemRequest(update_mask=FieldMask(paths=["a"] * 1_001)), "update_mask"),
+        (services_pb2.UpdateItemRequest(update_mask=FieldMask(paths=["a"] * 20_000)), ""),
+    ],
+)
+def test_long_lists_are_refused(request_: Message, field: str) -> None:
+    """The error names the field, unless there is so much that the message was not even parsed."""
+    [kind] = [kind for kind in REQUESTS if kind.__name__ == request_.DESCRIPTOR.name]
+    with pytest.raises(InvalidArgument) as caught:
+        PROTO.decode(request_.SerializeToString(), kind)
+
+    assert caught.value.field == field
 
 
 @pytest.mark.parametrize("value", ["-1", "4294967296", "1.5", "true", '"x"', '" 1"', '""', "1e400"])

@@ -5,17 +5,21 @@ When run as a program, this file serves with limits that a test reaches.
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import os
 import queue
+import signal
 import socket
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from datetime import datetime
 from http.client import HTTPResponse
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import grpc
 import httpx
@@ -29,10 +33,13 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 from statusthing import build_app, limits, server
 from statusthing.memory import MemoryStore
 from statusthing.rpc.compression import Gzip
+from statusthing.store import Transaction
 from statusthing.v1 import services_pb2
 
 if TYPE_CHECKING:
     from tests.conftest import Server
+
+T = TypeVar("T")
 
 Run = Callable[..., AbstractContextManager["Server"]]
 
@@ -47,13 +54,28 @@ REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 JSON = {"content-type": "application/json"}
 
 
+class Held(MemoryStore):
+    """A store whose writes wait for SIGUSR1."""
+
+    async def open(self) -> None:
+        """Make the store ready."""
+        self.released = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.released.set)
+        await super().open()
+
+    async def write(self, work: Callable[[Transaction], T], *, now: datetime) -> T:
+        """Run a unit once it may."""
+        await self.released.wait()
+        return await super().write(work, now=now)
+
+
 def main(change: str) -> None:
     """Serve an empty store."""
     if change == "few calls":
         limits.CALLS, limits.STREAMS = CALLS, STREAMS
     elif change == "short patience":
         limits.BODY_SECONDS = 0.1
-    store = MemoryStore()
+    store = Held()
 
     def started(url: str) -> None:
         print(f"listening on {url}\ndata in {store.url}", flush=True)  # noqa: T201 - as `serve` does
@@ -97,9 +119,13 @@ class Unfinished:
         self.socket.sendall(body[:-1])
         self._last = body[-1:]
 
+    def complete(self) -> None:
+        """Send the last byte."""
+        self.socket.sendall(self._last)
+
     def finish(self) -> HTTPResponse:
         """Send the last byte, and return the answer."""
-        self.socket.sendall(self._last)
+        self.complete()
         return self.answer()
 
     def answer(self) -> HTTPResponse:
@@ -134,12 +160,19 @@ def status_of(running: Server) -> int:
 
 @contextmanager
 def all_calls_taken(running: Server) -> Iterator[list[Unfinished]]:
-    """As many calls as may be in flight, none of which is complete."""
-    calls = [Unfinished(running, LIST, b"{}") for _ in range(CALLS)]
+    """As many calls as may be in flight, which wait for the store."""
+    calls = [Unfinished(running, ADD, b'{"name":"%d"}' % number) for number in range(CALLS)]
+    for call in calls:
+        call.complete()
     until(lambda: status_of(running) == 503)
     yield calls
     for call in calls:
         call.close()
+
+
+def release(running: Server) -> None:
+    """Let the store write."""
+    os.kill(running.pid, signal.SIGUSR1)
 
 
 def test_one_call_too_many_is_unavailable(few_calls: Server) -> None:
@@ -151,7 +184,8 @@ def test_one_call_too_many_is_unavailable(few_calls: Server) -> None:
         with grpc.insecure_channel(few_calls.address) as channel:
             by_grpc = grpc_code(channel, LIST)
         health = httpx.get(f"{few_calls.url}/healthz")
-        finished = [call.finish().status for call in calls]
+        release(few_calls)
+        finished = [call.answer().status for call in calls]
 
     assert (by_json.status_code, by_json.json()["code"]) == (503, "unavailable")
     assert by_json.headers["retry-after"] == "1"
@@ -182,6 +216,16 @@ def test_other_faults_come_first(few_calls: Server) -> None:
         ]
 
     assert found == [404, 405, 415]
+
+
+def test_halves_of_calls_keep_nobody_out(few_calls: Server) -> None:
+    """A call counts from when it is complete, and is refused then if there is no room."""
+    halves = [Unfinished(few_calls, LIST, b"{}") for _ in range(CALLS + 1)]
+    assert status_of(few_calls) == 200
+    with all_calls_taken(few_calls):
+        assert [half.finish().status for half in halves] == [503] * (CALLS + 1)
+    for half in halves:
+        half.close()
 
 
 def watch(stub: HealthStub) -> Any:
@@ -240,7 +284,8 @@ def test_every_call_makes_room_for_another(few_calls: Server) -> None:
         # The server may not have noticed yet that the clients above have hung up.
         until(lambda: status_of(few_calls) == 200)
         with all_calls_taken(few_calls) as calls:
-            assert [call.finish().status for call in calls] == [200] * CALLS
+            release(few_calls)
+            assert [call.answer().status for call in calls] == [200] * CALLS
         assert is_open(watch(HealthStub(channel)))
 
 
@@ -362,6 +407,38 @@ def test_base64_may_be_padded(http: httpx.Client, message: str) -> None:
     query = {"encoding": "json", "base64": "1", "message": message}
 
     assert http.get(LIST, params=query).status_code == 200
+
+
+def test_a_get_has_no_content(http: httpx.Client) -> None:
+    """The content type of a GET, which some clients send all the same, means nothing."""
+    query = {"encoding": "json", "message": "{}"}
+
+    response = http.get(LIST, params=query, headers={"content-type": "application/grpc"})
+
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+
+
+def test_a_query_that_is_not_url_encoded() -> None:
+    """Bytes that no URL has are refused like every other malformed message."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "http_version": "2",
+        "method": "GET",
+        "path": LIST,
+        "query_string": b"encoding=json&message=\xff",
+        "headers": [],
+        "client": ("127.0.0.1", 1),
+    }
+    asyncio.run(build_app(MemoryStore())(scope, asyncio.Event().wait, send))
+
+    assert sent[0]["status"] == 400
+    assert json.loads(sent[1]["body"])["code"] == "invalid_argument"
 
 
 # Compression

@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.routing import Router
 
-from statusthing.asgi import Receive, Scope, Send
+from statusthing.asgi import Receive, Scope, Send, mounted_path
 from statusthing.identity import Identify, loopback_identity
 from statusthing.rpc.application import RpcApplication
 from statusthing.rpc.cors import Cors
@@ -99,8 +99,9 @@ class App:
                 **(reflection() if devmode else {}),
             },
         )
-        cors = Cors(rpc, origins=cors_origins, public=rpc.public)
-        self._router = Router(routes(st, self._ready), redirect_slashes=False, default=cors)
+        self._rpcs = rpc.methods.keys()
+        self._cors = Cors(rpc, origins=cors_origins, public=rpc.public)
+        self._router = Router(routes(st, self._ready), redirect_slashes=False, default=self._cors)
 
     async def __call__(
         self,
@@ -169,7 +170,9 @@ class App:
             await send(message)
 
         try:
-            await self._router(scope, receive, watched_send)
+            # Most requests are RPCs, whose addresses need no search.
+            answer = self._cors if mounted_path(scope) in self._rpcs else self._router
+            await answer(scope, receive, watched_send)
         finally:
             path = scope["path"]
             # Never the query string: a GET carries its message there.

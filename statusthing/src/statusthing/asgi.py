@@ -10,6 +10,13 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
+STOPPING = "statusthing.stopping"
+"""The key, in the state that the lifespan shares, of an `asyncio.Event`.
+
+`statusthing.server` sets it when it is to stop. Answers that go on until their client has enough
+should end then.
+"""
+
 
 def mounted_path(scope: Scope) -> str:
     """Return the path of a request without the prefix under which the application is mounted."""

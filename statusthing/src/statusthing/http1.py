@@ -23,6 +23,7 @@ from statusthing import limits
 from statusthing.asgi import Scope, Send
 from statusthing.exchange import Exchange, pieces
 
+_SOON_SECONDS = 0.1
 _VERSIONS = frozenset({"1.0", "1.1"})
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
 _URL = re.compile(rb"https?://([^/?#]*)(/.*)?", re.IGNORECASE)
@@ -31,7 +32,10 @@ _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]+)(?::[0-9
 
 
 class Http1Exchange(Exchange):
-    """A request over HTTP/1.1, which is read to its end before its answer begins."""
+    """A request over HTTP/1.1, which is read to its end before its answer ends.
+
+    A client that has sent all of it when the answer begins, or soon after, keeps its connection.
+    """
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -62,22 +66,26 @@ class Http1Exchange(Exchange):
     async def answer(self, scope: Scope, send: Send) -> None:
         """Have the application answer, unless the head of the request is not to be had."""
 
-        async def send_after_the_body(message: Any) -> None:
+        async def send_and_drop(message: Any) -> None:
             if message["type"] == "http.response.start" and not self._whole:
-                await self._drop_the_rest()
+                await self._drop_the_rest(_SOON_SECONDS)
                 if not self._whole:
                     headers = [*message.get("headers", ()), (b"connection", b"close")]
                     message = {**message, "headers": headers}
+            elif not (self._whole or message.get("more_body")):
+                await send({**message, "more_body": True})
+                await self._drop_the_rest(limits.DROPPED_SECONDS)
+                message = {"type": "http.response.body"}
             await send(message)
 
         fault = _fault(scope)
         if fault is None:
-            await super().answer(scope, send_after_the_body)
+            await super().answer(scope, send_and_drop)
         else:
-            await _refuse(send_after_the_body, *fault)
+            await _refuse(send_and_drop, *fault)
 
-    async def _drop_the_rest(self) -> None:
-        """Drop what is still to come of the body.
+    async def _drop_the_rest(self, seconds: float) -> None:
+        """Drop what is still to come of the body, for so long at most.
 
         An application may answer, mostly to refuse, before the body is there. Hypercorn then closes
         the connection without saying so, and closing with bytes unread makes the kernel reset it,
@@ -86,7 +94,7 @@ class Http1Exchange(Exchange):
         """
         size = 0
         with suppress(TimeoutError):
-            async with asyncio.timeout(limits.DROPPED_SECONDS):
+            async with asyncio.timeout(seconds):
                 while not self._whole and size < limits.DROPPED_BYTES:
                     size += len((await self.receive()).get("body", b""))
 
@@ -142,6 +150,19 @@ class Http1Protocol(H11Protocol):
         if data:
             await self.send(RawData(data))
 
+    async def _create_stream(self, request: h11.Request) -> None:
+        # There are no WebSockets here, and malformed requests for one would end in a traceback.
+        # RFC 9110, section 7.8, lets a server ignore the wish.
+        headers = [pair for pair in request.headers if pair[0] != b"upgrade"]
+        if len(headers) < len(request.headers):
+            request = h11.Request(
+                method=request.method,
+                target=request.target,
+                headers=headers,
+                http_version=request.http_version,
+            )
+        await super()._create_stream(request)
+
     async def _check_protocol(self, event: h11.Request) -> None:
         # Hypercorn also upgrades to HTTP/2 on `Upgrade: h2c`, a mechanism that RFC 9113, section
         # 3.1, withdrew; and malformed settings in it would end the connection with a traceback.
@@ -170,6 +191,9 @@ class Http1Protocol(H11Protocol):
             return limits.UNFINISHED_SECONDS
         if state is h11.IDLE and self.connection.trailing_data[0]:
             return limits.HEADER_SECONDS
+        if state is h11.DONE and self.connection.trailing_data[0]:
+            # A request waits behind another, and reading with it: its client may have left.
+            return limits.UNFINISHED_SECONDS
         return None
 
 

@@ -16,8 +16,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
+from h2.connection import ConnectionState
 from h2.errors import ErrorCodes
 from h2.events import (
+    ConnectionTerminated,
     DataReceived,
     PriorityUpdated,
     RemoteSettingsChanged,
@@ -168,7 +170,7 @@ class Http2Protocol(H2Protocol):
         await self.send(RawData(goaway.serialize()))
 
     async def _handle_events(self, events: list[H2Event]) -> None:
-        for event in events:
+        for event in self._without_goodbyes(events):
             if self.closed:
                 return
             if isinstance(event, RequestReceived) and self.context.terminated.is_set():
@@ -193,6 +195,16 @@ class Http2Protocol(H2Protocol):
                     self.unfinished.pop(event.stream_id, None)
                 await super()._handle_events([event])
         await self._flush()
+
+    def _without_goodbyes(self, events: list[H2Event]) -> list[H2Event]:
+        """Drop GOAWAY: the client makes no more calls, but waits for the answers to earlier ones.
+
+        RFC 9113, section 6.8. h2 and Hypercorn take the connection for closed.
+        """
+        kept = [event for event in events if not isinstance(event, ConnectionTerminated)]
+        if len(kept) < len(events):
+            self.connection.state_machine.state = ConnectionState.SERVER_OPEN
+        return kept
 
     async def handle_data(self, event: DataReceived) -> None:
         """Hand a part of a body on; the client may send more when the application has taken it.
@@ -376,9 +388,14 @@ class Http2Protocol(H2Protocol):
 
 
 def _is_well_formed(request: RequestReceived) -> bool:
-    """Return whether Hypercorn can read the method and the target of a request."""
+    """Return whether Hypercorn can read the method and the target of a request.
+
+    It takes CONNECT for the wish to open a WebSocket, and there are none here.
+    """
     pseudo = dict(request.headers or ())
+    method = pseudo.get(b":method", b"")
     return bool(
-        _METHOD.fullmatch(pseudo.get(b":method", b""))
+        method != b"CONNECT"
+        and _METHOD.fullmatch(method)
         and _TARGET.fullmatch(pseudo.get(b":path", b""))
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable
@@ -52,6 +53,7 @@ async def loopback_identity(scope: Scope) -> Principal | None:
     return LOOPBACK_EDITOR if local else ANONYMOUS
 
 
+@functools.lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
     """Return whether a host name or address means this machine and nothing else."""
     if host.lower() == "localhost":

@@ -10,12 +10,6 @@ from __future__ import annotations
 MESSAGE_BYTES = 4 * 1024 * 1024
 """The most bytes of a request message, before and after decompression."""
 
-NESTING = 32
-"""How deep a message may be nested, in JSON and in protobuf's binary encoding.
-
-The deepest request has three levels.
-"""
-
 ELEMENTS = 1_000
 """How many elements a list in a request may have; a field mask is a list too."""
 
@@ -44,8 +38,17 @@ UNREAD_BYTES = 64 * 1024
 UNSENT_BYTES = 4 * 1024 * 1024
 """How much of earlier answers may wait for a client when its next call on a connection begins."""
 
+BODIES_BYTES = 64 * 1024 * 1024
+"""How much the bodies that are arriving may take up; beyond it, large ones are `unavailable`.
+
+Those are the ones of which more than `UNREAD_BYTES` has come.
+"""
+
 CALLS = 1024
-"""How many calls may be in flight; any further one is `unavailable`."""
+"""How many calls may be in flight; any further one is `unavailable`.
+
+A call is in flight once all of its request has come: clients that send half of one keep nobody out.
+"""
 
 STREAMS = 256
 """How many streaming calls may be open, counted apart; any further one is `unavailable`."""

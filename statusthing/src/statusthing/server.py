@@ -31,7 +31,7 @@ from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 
 from statusthing import limits
-from statusthing.asgi import ASGIApp
+from statusthing.asgi import STOPPING, ASGIApp
 from statusthing.errors import StatusThingError, UserMistake
 from statusthing.exchange import Application
 from statusthing.http1 import Http1Exchange, Http1Protocol
@@ -44,14 +44,9 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable, Iterable
 
-STOPPING = "statusthing.stopping"
-"""The key, in the state that the lifespan shares, of an asyncio.Event: set when this is to end.
-
-Answers that go on until their client has enough should end then.
-"""
-
 _SWEEP_SECONDS = 1.0
 _READ_BYTES = 8 * 1024
+_FULL_SECONDS = 60.0  # between two log lines that say that there are too many connections
 _SPARE_FILES = 64  # kept for everything but connections
 
 _log = logging.getLogger(__name__)
@@ -216,14 +211,18 @@ async def _serve(
     async with _lifespan(app) as state:
         state[STOPPING] = stop
 
+        full = -_FULL_SECONDS
+
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal full
             if len(connections) >= most:
                 writer.transport.abort()
                 return
             task = cast("asyncio.Task[Any]", asyncio.current_task())
             connection = _Connection(application, loop, config, context, state, reader, writer)
             connections[task] = connection
-            if len(connections) == most:
+            if len(connections) == most and loop.time() - full > _FULL_SECONDS:
+                full = loop.time()
                 _log.warning("%d connections are open: further ones are closed at once", most)
             try:
                 await connection
@@ -338,8 +337,11 @@ class _Connection(TCPServer):
 
     async def protocol_send(self, event: Event) -> None:
         """Take what the protocol has for the client, or news of the connection."""
-        if not (self.left and isinstance(event, Updated)):  # which would start the timer again
-            await super().protocol_send(event)
+        if isinstance(event, Updated) and self.left:
+            return  # it would start the timer again
+        if isinstance(event, RawData) and self.writer.transport.is_closing():
+            return  # asyncio logs each attempt
+        await super().protocol_send(event)
 
     async def sweep(self, now: float) -> None:
         """End what is too slow; `now` is in seconds of the loop's clock."""

@@ -24,10 +24,10 @@ from statusthing.identity import Identify
 from statusthing.rpc.answers import PUBLIC, OneWrite, Refusal, header, refuse
 from statusthing.rpc.calls import Call, current
 from statusthing.rpc.compression import Gzip
-from statusthing.rpc.errors import on_the_wire
+from statusthing.rpc.errors import on_the_wire, stopping
 from statusthing.rpc.json_codec import JsonCodec
 from statusthing.rpc.proto_codec import ProtoCodec
-from statusthing.rpc.requests import in_time, passed_on, refusal
+from statusthing.rpc.requests import Bodies, Body, passed_on, refusal
 from statusthing.service import OPERATIONS, Operation, StatusThing
 from statusthing.service.messages import Request
 
@@ -45,15 +45,23 @@ _BUSY = Refusal(
 
 
 class _Codec:
-    """A codec whose encoding errors become neutral internal errors.
+    """A codec whose defects become neutral internal errors.
 
     connectrpc encodes after the last interceptor, and would send their text.
     """
 
     def __init__(self, codec: JsonCodec | ProtoCodec) -> None:
         self.name = codec.name
-        self.decode = codec.decode
+        self._decode = codec.decode
         self._encode = codec.encode
+
+    def decode(self, data: bytes | bytearray, message_class: type[Any]) -> Any:
+        try:
+            return self._decode(data, message_class)
+        except RequestError:
+            raise
+        except Exception as error:
+            raise on_the_wire(error) from error
 
     def encode(self, message: Any) -> bytes:
         try:
@@ -79,6 +87,7 @@ class RpcApplication:
             `ready`.
 
     Attributes:
+        methods: what can be called, by path.
         public: the paths of the reads that need no role.
     """
 
@@ -93,7 +102,7 @@ class RpcApplication:
         endpoints = {_path(row): _endpoint(st, row) for row in OPERATIONS.values()} | dict(
             extra_endpoints
         )
-        self._methods = {path: endpoint.method for path, endpoint in endpoints.items()}
+        self.methods = {path: endpoint.method for path, endpoint in endpoints.items()}
         self.public = frozenset(
             _path(row)
             for row in OPERATIONS.values()
@@ -101,6 +110,7 @@ class RpcApplication:
         )
         # For how many more calls there is room; True stands for those that are unary.
         self._room = {True: limits.CALLS, False: limits.STREAMS}
+        self._bodies = Bodies()
         self._connect = _Connect(
             service=None,
             endpoints=lambda _: endpoints,
@@ -117,7 +127,7 @@ class RpcApplication:
         if scope["method"] == "GET":
             content_type = ""  # a GET has no content
         send = OneWrite(scope, send, content_type)
-        method = self._methods.get(path)
+        method = self.methods.get(path)
         if method is None:
             await refuse(scope, send, content_type, _UNKNOWN)
             return
@@ -129,18 +139,31 @@ class RpcApplication:
             await refuse(scope, send, content_type, refused)
             return
         inner, failure = passed_on(scope, path, content_type)
-        token = current.set(Call(scope, failure=failure))
-        self._room[unary] -= 1
+        call = Call(scope, failure=failure)
+        token = current.set(call)
+        in_flight = False
+
+        def begin() -> None:
+            nonlocal in_flight
+            if not self._room[unary]:
+                raise ConnectError(_BUSY.code, _BUSY.message)
+            self._room[unary] -= 1
+            in_flight = True
+
+        body = Body(receive, call, self._bodies, begin)
+        if scope["method"] == "GET" or method.stream_type in _CLIENT_STREAMS:
+            begin()
+            body.release()
         try:
-            if method.stream_type not in _CLIENT_STREAMS:
-                receive = in_time(receive)
-            await self._connect(inner, receive, send)
+            await self._connect(inner, body.receive, send)
         except ConnectError as error:
             # Raised only where no answer could be sent any more: the client is gone.
             scope["statusthing.code"] = error.code.value
         finally:
             current.reset(token)
-            self._room[unary] += 1
+            body.release()
+            if in_flight:
+                self._room[unary] += 1
 
 
 def _path(row: Operation) -> str:
@@ -203,8 +226,13 @@ class _Admission:
 
     def _failed(self, ctx: RequestContext[Any, Any], error: Exception) -> ConnectError:
         wire = on_the_wire(error)
-        current.get().scope["statusthing.code"] = wire.code.value
+        call = current.get()
+        if wire.code is Code.CANCELED and not call.left:
+            wire = stopping()  # it was cancelled from this side
+        call.scope["statusthing.code"] = wire.code.value
         ctx.response_headers["cache-control"] = "no-store"
+        if wire.code is Code.UNAVAILABLE:
+            ctx.response_headers["retry-after"] = "1"
         if isinstance(error, RequestError) and error.revision is not None:
             ctx.response_headers[REVISION_HEADER] = str(error.revision)
         if isinstance(error, Unauthenticated):

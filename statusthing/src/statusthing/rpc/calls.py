@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from statusthing.access import ANONYMOUS, Principal
-from statusthing.asgi import Scope
+from statusthing.asgi import STOPPING, Scope
 from statusthing.rpc.errors import stopping
 
 T = TypeVar("T")
@@ -23,11 +23,13 @@ class Call(msgspec.Struct):
         scope: its ASGI scope.
         principal: who makes it, once that is known.
         failure: what is wrong with it, to be said once it is known who makes it.
+        left: whether the client has gone.
     """
 
     scope: Scope
     principal: Principal = ANONYMOUS
     failure: Exception | None = None
+    left: bool = False
 
 
 current: ContextVar[Call] = ContextVar("call")
@@ -36,8 +38,7 @@ current: ContextVar[Call] = ContextVar("call")
 async def until_stopping(waiting: Coroutine[Any, Any, T]) -> T:
     """Wait, as a stream does between two messages, but no longer than the server runs.
 
-    A server that lets streams end by themselves has an `asyncio.Event` in its lifespan's state,
-    `statusthing.stopping`. Under any other server a stream goes on until it is cancelled.
+    Under a server that has no `STOPPING`, a stream goes on until it is cancelled.
 
     Args:
         waiting: what to wait for.
@@ -48,8 +49,7 @@ async def until_stopping(waiting: Coroutine[Any, Any, T]) -> T:
     Raises:
         ConnectError: `unavailable`, because the server has been told to stop.
     """
-    state = current.get().scope.get("state", {})
-    event: asyncio.Event | None = state.get("statusthing.stopping")
+    event: asyncio.Event | None = current.get().scope.get("state", {}).get(STOPPING)
     if event is None:
         return await waiting
     wanted = asyncio.ensure_future(waiting)

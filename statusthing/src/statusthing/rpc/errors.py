@@ -127,11 +127,10 @@ def _completed(error: ConnectError) -> ConnectError:
     """Give an error of connectrpc's a detail; it also wraps what our codecs raise."""
     if error.details:
         return error
-    if error.code is Code.CANCELED and error.__cause__ is None:
-        # The call was cancelled from this side; a client that left is the effect of a timeout.
-        return stopping()
-    if isinstance(error.__cause__, errors.RequestError):
+    if isinstance(error.__cause__, (errors.RequestError, ConnectError)):
         return on_the_wire(error.__cause__)
+    if error.code is Code.CANCELED:
+        return described(error.code, "the call was cancelled before it was complete")
     if error.code is Code.RESOURCE_EXHAUSTED:
         return described(error.code, f"the message is larger than {limits.MESSAGE_BYTES} bytes")
     if error.code is Code.INVALID_ARGUMENT:

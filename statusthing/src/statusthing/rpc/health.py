@@ -57,7 +57,7 @@ class Health:
         self._st = st
         self._ready = ready
         self._status: _Status = _Status.UNKNOWN
-        self._changed = asyncio.Event()  # set, and replaced, when the status is another one
+        self._changed = asyncio.Event()  # set, and replaced, whenever the status changes
         self._watchers = 0
         self._poller: asyncio.Task[None] | None = None
 
@@ -127,6 +127,7 @@ class Health:
         """Have the store asked again and again, once for all who watch."""
         self._watchers += 1
         if self._poller is None:
+            self._changed = asyncio.Event()  # of the event loop that runs now
             self._poller = asyncio.create_task(self._poll(), name="statusthing-health")
         try:
             yield

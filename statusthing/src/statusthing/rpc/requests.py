@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import parse_qs
 
@@ -15,6 +16,7 @@ from statusthing import limits
 from statusthing.asgi import Receive, Scope
 from statusthing.errors import InvalidArgument
 from statusthing.rpc.answers import CONNECT, CONNECT_STREAM, GRPC, GRPC_WEB, Refusal
+from statusthing.rpc.calls import Call
 
 _SERVED = {
     True: (CONNECT, CONNECT | GRPC | GRPC_WEB),
@@ -109,38 +111,86 @@ def _query(scope: Scope) -> dict[str, str]:
     return {name: values[0] for name, values in found.items()}
 
 
-def in_time(receive: Receive) -> Receive:
-    """Return a `receive` that waits for a body only so long, and for what follows it forever.
+class Bodies:
+    """The bodies that are arriving, of all calls of an application together.
 
-    To be used by the current task alone. `asyncio.timeout` would do the same, but costs several
-    times as much, and that for every call.
+    Attributes:
+        size: how much of them has come, in bytes.
     """
-    loop = asyncio.get_running_loop()
-    task = cast("asyncio.Task[Any]", asyncio.current_task())
-    end = loop.time() + limits.BODY_SECONDS
-    complete = expired = False
 
-    def expire() -> None:
-        nonlocal expired
-        expired = True
-        task.cancel()
+    size = 0
 
-    async def receive_in_time() -> Any:
-        nonlocal complete
-        if complete:
-            return await receive()
-        timer = loop.call_at(end, expire)
+
+class Body:
+    """The body of a unary call, for which connectrpc waits only so long.
+
+    To be used by the current task alone. `asyncio.timeout_at` would do the same, at more than twice
+    the cost, and every call pays it.
+
+    Args:
+        receive: the application's.
+        call: what it belongs to.
+        others: what else is arriving.
+        complete: called when all of it has come; may raise.
+    """
+
+    def __init__(
+        self, receive: Receive, call: Call, others: Bodies, complete: Callable[[], None]
+    ) -> None:
+        self._receive = receive
+        self._call = call
+        self._others = others
+        self._complete = complete
+        self._loop = asyncio.get_running_loop()
+        self._task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._end = self._loop.time() + limits.BODY_SECONDS
+        self._size = 0
+        self._arriving = True
+        self._expired = False
+
+    async def receive(self) -> Any:
+        """Receive the next part, or what follows the last.
+
+        Raises:
+            ConnectError: it takes too long, or the bodies that are arriving take up too much.
+        """
+        if not self._arriving:
+            message = await self._receive()
+            self._call.left |= message["type"] == "http.disconnect"
+            return message
+        timer = self._loop.call_at(self._end, self._expire)
         try:
-            message = await receive()
+            message = await self._receive()
         except asyncio.CancelledError as error:
-            if not expired:
+            if not self._expired:
                 raise
-            task.uncancel()
+            self._task.uncancel()
             problem = f"the request took longer than {limits.BODY_SECONDS:g} seconds to arrive"
             raise ConnectError(Code.DEADLINE_EXCEEDED, problem) from error
         finally:
             timer.cancel()
-        complete = not message.get("more_body")
+        if message.get("more_body"):
+            self._hold(len(message["body"]))
+        else:
+            self.release()
+            if message["type"] == "http.request":
+                self._complete()
+            else:
+                self._call.left = True
         return message
 
-    return receive_in_time
+    def release(self) -> None:
+        """Note that it is no longer arriving."""
+        self._arriving = False
+        self._others.size -= self._size
+        self._size = 0
+
+    def _hold(self, size: int) -> None:
+        self._size += size
+        self._others.size += size
+        if self._others.size > limits.BODIES_BYTES and self._size > limits.UNREAD_BYTES:
+            raise ConnectError(Code.UNAVAILABLE, "too many large requests are arriving, try again")
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._task.cancel()
