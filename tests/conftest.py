@@ -189,7 +189,10 @@ class Server:
                 with closing(HTTPConnection(self.address, timeout=SECONDS)) as connection:
                     body = json.dumps({"item_id": item["id"]})
                     connection.request("POST", path_of("GetItem"), body, {"content-type": JSON})
-                    assert json.load(connection.getresponse()) == {"item": item}
+                    answer = ParseDict(
+                        json.load(connection.getresponse()), services_pb2.GetItemResponse()
+                    )
+                    assert MessageToDict(answer) == {"item": item}  # written as gRPC's is
 
             call()
             files = len(list((process / "fd").iterdir()))

@@ -478,7 +478,7 @@ ENDLESS = {
 def test_endless_requests_are_cut_off(target: Server, start: bytes, more: bytes) -> None:
     """A request that does not end is refused, and its connection closed, in bounded memory."""
     with target.withstanding(mebibytes=16), connected(target) as [client]:
-        endless(client, start, more, 64 * MEBIBYTE)
+        endless(client, start, more, 80 * MEBIBYTE)
 
         assert client.answer() != 500
         assert client.answer() is None
