@@ -622,7 +622,7 @@ def test_windows_that_go_up_and_down(stocked: Server) -> None:
 def test_answers_that_nobody_reads(stocked: Server, window: int) -> None:
     """Connections that ask for much and read nothing hold no more than an answer each."""
     settings = {SettingCodes.INITIAL_WINDOW_SIZE: window}
-    with stocked.withstanding(mebibytes=250), connected(stocked, 50, settings) as clients:
+    with stocked.withstanding(mebibytes=180), connected(stocked, 50, settings) as clients:
         for client in clients:
             client.send(client.post(1), *body(1, MEGABYTE))
         for client in clients:
