@@ -180,7 +180,6 @@ class Server:
             mebibytes: how much more memory than before the server may need, at its peak.
         """
         logged = self.log.stat().st_size
-        process = Path(f"/proc/{self.pid}")
         with self.grpc() as kept:
             item = kept.ok("AddItem", name=f"neighbour {uuid.uuid4()}")["item"]
 
@@ -195,17 +194,21 @@ class Server:
                     assert MessageToDict(answer) == {"item": item}  # written as gRPC's is
 
             call()
-            files = len(list((process / "fd").iterdir()))
+            files = self.open_files()
             # https://man7.org/linux/man-pages/man5/proc_pid_clear_refs.5.html: 5 resets the peak.
-            (process / "clear_refs").write_text("5")
+            Path(f"/proc/{self.pid}/clear_refs").write_text("5")
             before = self._memory("VmRSS")
             with repeated(call):
                 yield
         assert self._memory("VmHWM") - before <= mebibytes
         assert "Traceback" not in self.log.read_text()[logged:]
         deadline = time.monotonic() + SECONDS
-        while len(list((process / "fd").iterdir())) >= files:  # `kept` was one of them
+        while self.open_files() >= files:  # `kept` was one of them
             assert time.monotonic() < deadline, "connections stay open"
+
+    def open_files(self) -> int:
+        """How many files the process has open; each connection is one."""
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     def _memory(self, figure: str) -> float:
         """A figure of the process's memory, in MiB."""
@@ -372,20 +375,24 @@ def stocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server to attack whose patience is a second instead of a minute."""
-    program = """
-from statusthing import limits
-
-limits.HEADER_SECONDS = limits.BODY_SECONDS = 0.5
-limits.UNFINISHED_SECONDS = limits.STALLED_SECONDS = limits.IDLE_SECONDS = 1.0
-
-from statusthing.cli import main
-
-main()
-"""
-    folder = tmp_path_factory.mktemp("impatient")
-    with serving(folder, sys.executable, "-c", program, *SERVE[1:]) as running:
+    """A server to attack that waits a second for what others wait for half a minute or more."""
+    seconds = {"HEADER": 0.5, "BODY": 0.5, "UNFINISHED": 1.0, "STALLED": 1.0}
+    with serving(tmp_path_factory.mktemp("impatient"), *with_limits(seconds)) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def brisk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server to attack that closes a connection without a call after a second."""
+    with serving(tmp_path_factory.mktemp("brisk"), *with_limits({"IDLE": 1.0})) as running:
+        yield running
+
+
+def with_limits(seconds: dict[str, float]) -> tuple[str, ...]:
+    """The command to serve with other limits of time than usual."""
+    changes = "".join(f"limits.{name}_SECONDS = {value}\n" for name, value in seconds.items())
+    program = f"from statusthing import cli, limits\n{changes}cli.main()"
+    return (sys.executable, "-c", program, *SERVE[1:])
 
 
 @pytest.fixture(scope="session", params=["json", "grpc"])

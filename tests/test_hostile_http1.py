@@ -19,7 +19,7 @@ import pytest
 from statusthing import limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from tests.conftest import Server
 
@@ -497,6 +497,9 @@ def test_tiny_chunks_cost_no_more_than_their_bytes(target: Server) -> None:
 
 # Clients that are slow, or leave
 
+FIVE_MEGABYTES = framed(b"content-length: 18", body=b'{"extended": true}')
+"""A call whose answer is more than the kernel takes off the server's hands, if there is so much."""
+
 
 def ended(client: Exchange) -> bool:
     """Whether the server has closed a connection; what it says before is dropped."""
@@ -548,24 +551,66 @@ def test_slow_requests_are_cut_off(impatient: Server) -> None:
 
 
 STOPPED = {
-    "nothing": b"",
+    "half a request line": GET[:-4],
     "a request line": GET,
     "fields": GET + HOST,
     "half a body": framed(b"content-length: 9999"),
     "half a chunk": chunks(b"fff\r\n{"),
     "no continuation": framed(b"content-length: 2", b"expect: 100-continue", body=b""),
+}
+
+IDLE = {
+    "nothing": b"",
     "a whole request": GET + HOST + b"\r\n",
     "half a preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM",
 }
 
 
-def test_connections_that_fall_silent_are_closed(impatient: Server) -> None:
-    """Whatever a client has said before it falls silent, its connection does not stay open."""
-    with (
-        impatient.withstanding(mebibytes=16),
-        connected(impatient, 4 * len(STOPPED)) as clients,
-    ):
-        for client, start in zip(clients, 4 * list(STOPPED.values()), strict=True):
+def test_requests_that_stop_are_cut_off(impatient: Server) -> None:
+    """A request of which nothing more comes is not waited for."""
+    fall_silent(impatient, STOPPED.values())
+
+
+@pytest.mark.parametrize("start", ["half a body", "half a chunk", "no continuation"])
+def test_who_does_not_send_the_body_is_told(impatient: Server, start: str) -> None:
+    """A call whose body does not come in time is answered before its connection is closed."""
+    with connected(impatient) as [client]:
+        client.say(STOPPED[start])
+        if start == "no continuation":
+            assert client.socket.recv(2**16).startswith(b"HTTP/1.1 100 ")
+
+        assert client.answer() == 504
+        assert client.answer() is None
+
+
+def test_who_takes_no_answer_is_cut_off(impatient: Server) -> None:
+    """A connection whose client reads nothing is closed, whatever waits to be sent."""
+    with impatient.json() as neighbour:
+        for number in range(2):
+            item = neighbour.ok("AddItem", name=f"long {number}")["item"]
+            for _ in range(70):
+                text = "\N{GRINNING FACE}" * 10_000
+                neighbour.ok("AddNote", item_id=item["id"], note_text=text)
+    before = impatient.open_files()
+    with impatient.withstanding(mebibytes=200), connected(impatient, 8, buffer=4096) as clients:
+        for client in clients:
+            client.say(FIVE_MEGABYTES)
+        for client in clients:
+            assert client.socket.recv(9) == b"HTTP/1.1 "
+        deadline = time.monotonic() + SECONDS
+        while impatient.open_files() >= before + len(clients):  # another client calls as well
+            assert time.monotonic() < deadline, "the connections stay open"
+
+
+def test_idle_connections_are_closed(brisk: Server) -> None:
+    """A connection without a request is not kept open for ever."""
+    fall_silent(brisk, IDLE.values())
+
+
+def fall_silent(server: Server, starts: Collection[bytes]) -> None:
+    """Say something on each of many connections, and wait until the server closes them all."""
+    with server.withstanding(mebibytes=16), connected(server, 4 * len(starts)) as clients:
+        for client, start in zip(clients, 4 * list(starts), strict=True):
             client.say(start)
         answers = [client.rest() for client in clients]
 
@@ -575,12 +620,9 @@ def test_connections_that_fall_silent_are_closed(impatient: Server) -> None:
 def test_slow_requests_do_not_occupy_the_server(target: Server) -> None:
     """While hundreds of requests never end, others are served."""
     with target.withstanding(mebibytes=32), connected(target, 300) as clients:
+        starts = [*STOPPED.values(), *IDLE.values()]
         for number, client in enumerate(clients):
-            client.say(list(STOPPED.values())[number % len(STOPPED)])
-
-
-FIVE_MEGABYTES = framed(b"content-length: 18", body=b'{"extended": true}')
-"""A call to `stocked` whose answer is more than the kernel takes off its hands."""
+            client.say(starts[number % len(starts)])
 
 
 def test_answers_that_nobody_reads(stocked: Server) -> None:

@@ -447,11 +447,11 @@ PREFACES = {
 
 
 @pytest.mark.parametrize("preface", PREFACES.values(), ids=PREFACES)
-def test_broken_prefaces(impatient: Server, preface: bytes) -> None:
+def test_broken_prefaces(brisk: Server, preface: bytes) -> None:
     """A connection that does not begin as RFC 9113, section 3.4, has it is closed, or ignored."""
-    host, _, port = impatient.address.partition(":")
+    host, _, port = brisk.address.partition(":")
     with (
-        impatient.withstanding(mebibytes=4),
+        brisk.withstanding(mebibytes=4),
         socket.create_connection((host, int(port)), SECONDS) as client,
     ):
         client.sendall(preface)
@@ -622,7 +622,7 @@ def test_windows_that_go_up_and_down(stocked: Server) -> None:
 def test_answers_that_nobody_reads(stocked: Server, window: int) -> None:
     """Connections that ask for much and read nothing hold no more than an answer each."""
     settings = {SettingCodes.INITIAL_WINDOW_SIZE: window}
-    with stocked.withstanding(mebibytes=180), connected(stocked, 50, settings) as clients:
+    with stocked.withstanding(mebibytes=130), connected(stocked, 50, settings) as clients:
         for client in clients:
             client.send(client.post(1), *body(1, MEGABYTE))
         for client in clients:
@@ -668,10 +668,10 @@ def test_answers_that_nobody_takes_are_given_up(impatient: Server, window: int) 
         assert {client.status(3) for client in clients} == {None}
 
 
-def test_acknowledgements_that_nobody_reads(impatient: Server) -> None:
-    """Who never reads the answers to PINGs loses the connection, even when idle otherwise."""
+def test_acknowledgements_that_nobody_reads(brisk: Server) -> None:
+    """Who never reads the answers to PINGs is closed like anybody else without a call."""
     ping = PingFrame(0, b"12345678").serialize()
-    with impatient.withstanding(mebibytes=8), connected(impatient, 20, buffer=4096) as clients:
+    with brisk.withstanding(mebibytes=8), connected(brisk, 20, buffer=4096) as clients:
         for client in clients:
             for _ in range(20):
                 client.send(ping * 45)
@@ -683,9 +683,9 @@ def test_acknowledgements_that_nobody_reads(impatient: Server) -> None:
         }
 
 
-def test_pings_do_not_keep_a_connection_open(impatient: Server) -> None:
+def test_pings_do_not_keep_a_connection_open(brisk: Server) -> None:
     """A connection without a call is closed, however lively it is otherwise."""
-    with impatient.withstanding(mebibytes=4), connected(impatient) as [client]:
+    with brisk.withstanding(mebibytes=4), connected(brisk) as [client]:
         for frame in client.frames():
             if isinstance(frame, SettingsFrame | PingFrame):
                 client.send(PingFrame(0, b"12345678"))
@@ -700,16 +700,15 @@ SILENCES: dict[str, list[Frame | bytes]] = {
     "half a frame header": [b"\0\0"],
     "half a frame": [PingFrame(0, b"12345678").serialize()[:-1]],
     "half a header block": [HeadersFrame(1, GOOD[:3])],
-    "half a request": [HeadersFrame(1, GOOD, flags=["END_HEADERS"])],
     "a whole request": [HeadersFrame(1, GOOD, flags=["END_HEADERS", "END_STREAM"])],
 }
 
 
-def test_connections_that_fall_silent_are_closed(impatient: Server) -> None:
+def test_connections_that_fall_silent_are_closed(brisk: Server) -> None:
     """Whatever a client has said before it falls silent, its connection does not stay open."""
     with (
-        impatient.withstanding(mebibytes=16),
-        connected(impatient, 4 * len(SILENCES)) as clients,
+        brisk.withstanding(mebibytes=16),
+        connected(brisk, 4 * len(SILENCES)) as clients,
     ):
         for client, frames in zip(clients, 4 * list(SILENCES.values()), strict=True):
             client.send(*frames)
@@ -753,7 +752,7 @@ def test_half_open_streams_are_cut_off(impatient: Server, start: bytes) -> None:
             for stream in range(3, 101, 2):
                 client.send(client.post(stream), DataFrame(stream, start))
         for client in clients:
-            assert client.status(99) != "200"
+            assert client.status(99) == "504"
 
             client.send(client.get(101))
 
