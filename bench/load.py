@@ -208,7 +208,8 @@ def raw(channel: grpc.Channel, path: str) -> grpc.UnaryUnaryMultiCallable[bytes,
 
 def _load(answers: list[tuple[float, bool]], seconds: float) -> Load:
     errors = sum(not good for _, good in answers)
-    percentiles = statistics.quantiles((time for time, _ in answers), n=100)
+    times = [time for time, _ in answers] or [0.0]
+    percentiles = statistics.quantiles(times * 2 if len(times) == 1 else times, n=100)
     return Load(len(answers), errors, seconds, percentiles[49], percentiles[98])
 
 

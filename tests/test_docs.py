@@ -436,6 +436,7 @@ SERVING_LIMITS = {
     "time in which cancelled calls are counted": limits.CANCELLED_SECONDS,
     "an HTTP/2 frame": limits.FRAME_BYTES,
     "HTTP/2 frames with neither a request nor data": limits.CONTROL_FRAMES,
+    "the same, if fewer came for long": limits.CONTROL_FRAMES_SAVED,
     "further such frames": limits.CONTROL_FRAMES_PER_SECOND,
     "further such frames for what is exchanged": limits.CONTROL_FRAMES_EARNED,
     "open connections": limits.CONNECTIONS,

@@ -44,7 +44,7 @@ class FrameGuard:
             now: the loop's clock, in seconds.
         """
         self._credit += (now - self._now) * limits.CONTROL_FRAMES_PER_SECOND
-        self._credit = min(self._credit, 10.0 * limits.CONTROL_FRAMES)
+        self._credit = min(self._credit, limits.CONTROL_FRAMES_SAVED)
         self._now = now
         data = self._start + data
         place = self._skip

@@ -176,10 +176,10 @@ class Http2Protocol(H2Protocol):
             if isinstance(event, RequestReceived) and self.context.terminated.is_set():
                 # NO_ERROR, which Hypercorn sends here, reads as a broken server; REFUSED_STREAM
                 # says that the call may be repeated elsewhere (RFC 9113, section 8.7).
-                self.connection.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+                self._reset(event.stream_id, ErrorCodes.REFUSED_STREAM)
             elif isinstance(event, RequestReceived) and not _is_well_formed(event):
                 # RFC 9113, section 8.1.1. Hypercorn ends the connection.
-                self.connection.reset_stream(event.stream_id, ErrorCodes.PROTOCOL_ERROR)
+                self._reset(event.stream_id, ErrorCodes.PROTOCOL_ERROR)
             elif isinstance(event, DataReceived):
                 await self.handle_data(event)
             elif isinstance(event, StreamReset):
@@ -195,6 +195,10 @@ class Http2Protocol(H2Protocol):
                     self.unfinished.pop(event.stream_id, None)
                 await super()._handle_events([event])
         await self._flush()
+
+    def _reset(self, stream_id: int, reason: ErrorCodes) -> None:
+        with suppress(ProtocolError):  # the client has reset it meanwhile
+            self.connection.reset_stream(stream_id, reason)
 
     def _without_goodbyes(self, events: list[H2Event]) -> list[H2Event]:
         """Drop GOAWAY: the client makes no more calls, but waits for the answers to earlier ones.
@@ -226,7 +230,8 @@ class Http2Protocol(H2Protocol):
         """Let the client send so many bytes more, unless the stream is over."""
         if stream_id in self.unread and not self.closed:
             self.unread[stream_id] -= size
-            self.connection.acknowledge_received_data(size, stream_id)
+            with suppress(ProtocolError):  # the connection is just ending
+                self.connection.acknowledge_received_data(size, stream_id)
             await self._flush()
 
     async def room(self) -> None:
@@ -283,8 +288,10 @@ class Http2Protocol(H2Protocol):
             del self.sending[stream_id]
         for stream_id in overdue:
             self.unfinished.pop(stream_id, None)
+            unread = self.unread.pop(stream_id, 0)
             with suppress(ProtocolError):  # it is just over
                 self.connection.reset_stream(stream_id, ErrorCodes.CANCEL)
+                self.connection.acknowledge_received_data(unread, stream_id)
             await self._close_stream(stream_id)
             await self._window_updated(stream_id)  # which makes the sending task see the end of it
         if overdue:
@@ -316,7 +323,7 @@ class Http2Protocol(H2Protocol):
                 buffer.buffer or len(event.data) > self._window(event.stream_id)
             ):
                 await self._send_bit_by_bit(event)
-            elif buffer.buffer:
+            elif buffer.buffer or buffer in self.ended:
                 await super().stream_send(event)
                 if isinstance(event, Trailers):
                     self.ended.add(buffer)
@@ -361,7 +368,7 @@ class Http2Protocol(H2Protocol):
 
     def _flush_soon(self) -> None:
         """Send what has waited for more to come, if that did not come."""
-        if self.held:
+        if self.held and not self.closed:
             self.task_group.spawn(self._flush)
 
     async def _flush(self) -> None:
@@ -384,7 +391,10 @@ class Http2Protocol(H2Protocol):
             del self.stream_buffers[stream_id]
             self.priority.remove_stream(stream_id)
         else:
-            await super()._send_data(stream_id)
+            # While this waits for the client the stream may end, and is forgotten then. Hypercorn
+            # looks it up once more.
+            with suppress(KeyError):
+                await super()._send_data(stream_id)
 
 
 def _is_well_formed(request: RequestReceived) -> bool:

@@ -67,6 +67,9 @@ FRAME_BYTES = 16 * 1024
 CONTROL_FRAMES = 1000
 """How many HTTP/2 frames that carry neither a request nor data a client may send at once."""
 
+CONTROL_FRAMES_SAVED = 10_000
+"""How many of them a client may send at once that has long sent fewer than it might."""
+
 CONTROL_FRAMES_PER_SECOND = 100
 """How many more of them it may send with each second."""
 
@@ -77,7 +80,7 @@ CONNECTIONS = 4096
 """How many connections may be open; a further one is closed at once.
 
 Fewer where the process may not open so many files: asyncio, told by the kernel that there are no
-more, tries again without a pause and logs each time.
+more, accepts nobody for a second, and logs that.
 """
 
 BACKLOG = 128

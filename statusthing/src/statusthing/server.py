@@ -71,8 +71,8 @@ def run(
 ) -> None:
     """Serve `app` until SIGINT or SIGTERM, then finish the calls in flight and return.
 
-    To be called from the main thread. After the first signal both are ignored,
-    so that a second cannot interrupt the shutdown.
+    To be called from the main thread. Further signals change
+    nothing, so that none can interrupt the shutdown.
 
     Args:
         app: an ASGI application. An exception from its lifespan propagates unchanged; if
@@ -103,18 +103,23 @@ def run_on(
         stop = asyncio.Event()
 
         def on_signal(*_: object) -> None:
-            for number in STOP_SIGNALS:
-                signal.signal(number, signal.SIG_IGN)
             with suppress(RuntimeError):  # the loop is closed: the process is about to exit
                 loop.call_soon_threadsafe(stop.set)
 
         before = {number: signal.signal(number, on_signal) for number in STOP_SIGNALS}
         try:
             runner.run(_serve(app, listener, stop, on_start, tls))
+            ignore_stop_signals()
         except BaseException:
             for number, handler in before.items():
                 signal.signal(number, handler)
             raise
+
+
+def ignore_stop_signals() -> None:
+    """Let no signal interrupt the end of the process, whose handlers Python takes away first."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def url_of(listener: socket.socket, tls: ssl.SSLContext | None) -> str:
@@ -359,8 +364,9 @@ class _Connection(TCPServer):
         """Tell the client to make its next calls elsewhere, where HTTP has a word for that."""
         protocol = self._http
         if isinstance(protocol, Http2Protocol) and not protocol.idle:
-            # Not awaited: the client may not be reading.
-            self._task_group.spawn(protocol.refuse_further)
+            with suppress(RuntimeError):  # the connection is just ending
+                # Not awaited: the client may not be reading.
+                self._task_group.spawn(protocol.refuse_further)
 
 
 def _raise_file_limit() -> int:

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from statusthing import limits
-from statusthing.server import STOP_SIGNALS
+from statusthing.server import STOP_SIGNALS, ignore_stop_signals
 
 Work = Callable[..., None]
 """What a process does: called with the arguments for all of them, and with a function to call once
@@ -41,7 +41,13 @@ class _Worker:
         self._said, says = _spawn.Pipe(duplex=False)
         self.process = _spawn.Process(target=_run, args=(work, arguments, says), daemon=True)
         self.started = time.monotonic()
-        self.process.start()
+        # A terminal sends SIGINT to every process: this one, which inherits that it is ignored,
+        # ends when its parent says so.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self.process.start()
+        finally:
+            signal.signal(signal.SIGINT, before)
         says.close()
 
     def is_ready(self) -> bool:
@@ -55,18 +61,21 @@ class _Worker:
 class _Crew:
     """The processes, and whether they are to stop."""
 
-    def __init__(self, work: Work, arguments: tuple[Any, ...]) -> None:
+    def __init__(self, work: Work, arguments: tuple[Any, ...], on_stop: Callable[[], None]) -> None:
+        self._on_stop = on_stop
+        self._starting = False
         self._make = functools.partial(_Worker, work, arguments)
         self.workers: list[_Worker] = []
         self.stopping = False
 
-    def start(self) -> _Worker:
-        """Start one more."""
-        worker = self._make()
-        self.workers.append(worker)
-        if self.stopping:  # since just now, so that `stop` has missed it
-            worker.process.terminate()
-        return worker
+    def start(self) -> None:
+        """Start one more, unless they are to stop."""
+        self._starting = True
+        if not self.stopping:
+            self.workers.append(self._make())
+        self._starting = False
+        if self.stopping:
+            self._end()
 
     def replace_ended(self) -> None:
         """Wait until some process ends, and start another in its place."""
@@ -81,8 +90,13 @@ class _Crew:
             self.start()
 
     def stop(self) -> None:
-        """Have all of them end."""
+        """Have all of them end; called by a signal, at any moment."""
         self.stopping = True
+        if not self._starting:  # otherwise `start` sees to it
+            self._end()
+
+    def _end(self) -> None:
+        self._on_stop()
         for worker in self.workers:
             worker.process.terminate()
 
@@ -120,34 +134,32 @@ def supervise(
         An exit code: that of the first process if it could not start; 1 if one did not stop as it
         should; otherwise 0.
     """
-    crew = _Crew(work, arguments)
+    crew = _Crew(work, arguments, on_stop)
 
     def stop(*_: object) -> None:
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-        on_stop()
         crew.stop()
 
     for number in STOP_SIGNALS:
         signal.signal(number, stop)
-    first = crew.start()
-    if not first.is_ready() and not crew.stopping:
-        return first.process.exitcode or 1
-    others = [crew.start() for _ in range(count - 1)]
+    crew.start()
+    if not all(worker.is_ready() for worker in crew.workers) and not crew.stopping:
+        return max(1, crew.workers[0].process.exitcode or 0)
+    for _ in range(count - 1):
+        crew.start()
     # A process that could not start is replaced below, which the others need not wait for.
-    for worker in others:
+    for worker in crew.workers[1:]:
         worker.is_ready()
     if not crew.stopping:
         on_start()
     while not crew.stopping:
         crew.replace_ended()
-    return 0 if crew.ended_well() else 1
+    ended_well = crew.ended_well()
+    ignore_stop_signals()
+    return 0 if ended_well else 1
 
 
 def _run(work: Work, arguments: tuple[Any, ...], says: Connection) -> None:
     """Work, in the new process."""
-    # A terminal sends it to every process; this one ends when its parent says so, or is gone.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     work(*arguments, lambda: says.send("ready"))
 

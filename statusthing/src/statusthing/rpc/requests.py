@@ -170,7 +170,7 @@ class Body:
         finally:
             timer.cancel()
         if message.get("more_body"):
-            self._hold(len(message["body"]))
+            self._hold(len(message.get("body", b"")))
         else:
             self.release()
             if message["type"] == "http.request":

@@ -97,7 +97,7 @@ class Session:
         try:
             return call(*arguments)
         except self._error as error:
-            text = arguments[0] if arguments else None
+            text = next((each for each in arguments if isinstance(each, str)), None)
             raise DBAPIError.instance(
                 text, None, error, self._error, hide_parameters=True, dialect=self._dialect
             ) from error
