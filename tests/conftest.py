@@ -290,7 +290,7 @@ def serving(folder: Path, *command: str) -> Iterator[Server]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("STATUSTHING_")}
     # So that glibc gives back what is free, and no attack hides in what an earlier one has left:
     # https://man7.org/linux/man-pages/man3/mallopt.3.html
-    environment["MALLOC_MMAP_THRESHOLD_"] = str(64 * 1024)
+    environment["MALLOC_MMAP_THRESHOLD_"] = str(512 * 1024)
     log = folder / "serve.log"
     with log.open("ab") as errors:
         process = subprocess.Popen(

@@ -8,9 +8,11 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -41,13 +43,8 @@ class _Worker:
         self._said, says = _spawn.Pipe(duplex=False)
         self.process = _spawn.Process(target=_run, args=(work, arguments, says), daemon=True)
         self.started = time.monotonic()
-        # A terminal sends SIGINT to every process: this one, which inherits that it is ignored,
-        # ends when its parent says so.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
+        with _sigint_held_back():
             self.process.start()
-        finally:
-            signal.signal(signal.SIGINT, before)
         says.close()
 
     def is_ready(self) -> bool:
@@ -160,8 +157,28 @@ def supervise(
 
 def _run(work: Work, arguments: tuple[Any, ...], says: Connection) -> None:
     """Work, in the new process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     work(*arguments, lambda: says.send("ready"))
+
+
+@contextlib.contextmanager
+def _sigint_held_back() -> Iterator[None]:
+    """Start a process that is deaf to SIGINT from its first moment.
+
+    A terminal sends it to every process; those that work end when their parent says so.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # which otherwise is started within, and lets signals in
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _end_with_parent() -> None:
