@@ -9,4 +9,16 @@ https://docs.pytest.org/en/stable/explanation/pythonpath.html
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
+from tests.postgres import Postgres, any_server
+
 import statusthing_sqlite  # noqa: F401
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server that tests share; each makes a database of its own."""
+    with any_server() as server:
+        yield server

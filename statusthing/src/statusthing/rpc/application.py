@@ -18,7 +18,7 @@ from connectrpc.server import ConnectASGIApplication, Endpoint
 
 from statusthing import limits
 from statusthing.access import ANONYMOUS, PERMISSIONS, Role, require
-from statusthing.asgi import Receive, Scope, Send, mounted_path
+from statusthing.asgi import ASGIApp, Receive, Scope, Send, mounted_path
 from statusthing.errors import RequestError, Unauthenticated
 from statusthing.identity import Identify
 from statusthing.model import View
@@ -129,7 +129,8 @@ class RpcApplication:
         # For how many more calls there is room; True stands for those that are unary.
         self._room = {True: limits.CALLS, False: limits.STREAMS}
         self._bodies = Bodies()
-        self._connect = _Connect(
+        # connectrpc takes the types of asgiref where that is installed, which are closed.
+        self._connect: ASGIApp = _Connect(
             service=None,
             endpoints=lambda _: endpoints,
             interceptors=[_Admission(identify, ready)],
