@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from statusthing.errors import StoreUnavailable
+from statusthing.sql import schema
 from statusthing_sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def test_eight_processes_open_an_empty_file_at_once(file: File) -> None:
 
     assert [code for _, code in ends] == [0] * 8, ends
     assert [printed.split()[0] for printed, _ in ends].count("True") == 1
-    assert file.rows("SELECT version_num FROM statusthing_schema_version") == [("0001",)]
+    assert file.rows("SELECT version_num FROM statusthing_schema_version") == [(schema.NEWEST,)]
     assert file.revisions() == [0]
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, inspect
+from sqlalchemy import Connection, Engine, create_engine, inspect
 
 from statusthing import build_app
 from statusthing.errors import SchemaOutdated, SchemaTooNew, UserMistake
@@ -131,7 +132,7 @@ def test_migrate_lays_out_what_is_empty_and_leaves_what_is_new(file: File, run: 
     before = file.folder()
     run(file.store().migrate())
 
-    assert file.rows("SELECT version_num FROM statusthing_schema_version") == [("0001",)]
+    assert file.rows("SELECT version_num FROM statusthing_schema_version") == [(schema.NEWEST,)]
     assert file.folder() == before
 
 
@@ -139,8 +140,8 @@ def test_migrate_lays_out_what_is_empty_and_leaves_what_is_new(file: File, run: 
     ("version", "call", "error"),
     [
         ("0000", "open", SchemaOutdated),
-        ("0002", "open", SchemaTooNew),
-        ("0002", "migrate", SchemaTooNew),
+        ("9999", "open", SchemaTooNew),
+        ("9999", "migrate", SchemaTooNew),
     ],
 )
 def test_another_layout_is_left_untouched(
@@ -163,8 +164,8 @@ NEXT_LAYOUT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "9999"
+down_revision = "{newest}"
 
 
 def upgrade():
@@ -182,9 +183,11 @@ def next_release(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[s
     def turn(more: str) -> None:
         scripts = tmp_path / "migrations"
         shutil.copytree(Path(migrations.__file__).parent, scripts)
-        (scripts / "versions" / "schema_0002.py").write_text(NEXT_LAYOUT.format(more=more))
+        (scripts / "versions" / "schema_9999.py").write_text(
+            NEXT_LAYOUT.format(newest=schema.NEWEST, more=more)
+        )
         monkeypatch.setattr(schema, "SCRIPTS", str(scripts))
-        monkeypatch.setattr(schema, "NEWEST", "0002")
+        monkeypatch.setattr(schema, "NEWEST", "9999")
 
     return turn
 
@@ -207,7 +210,7 @@ def test_an_older_layout_is_upgraded_with_its_data(
     app = build_app(file.store(), migrate=True)
     run(lifespan(app))
 
-    assert file.rows("SELECT version_num FROM statusthing_schema_version") == [("0002",)]
+    assert file.rows("SELECT version_num FROM statusthing_schema_version") == [("9999",)]
     assert file.rows("SELECT id, name, about FROM statusthing_items") == [("a", "a", "")]
     assert file.rows("SELECT id, item_id FROM statusthing_notes") == [("n", "a")]
     assert file.rows("PRAGMA foreign_key_check") == []
@@ -219,12 +222,45 @@ def test_an_upgrade_that_fails_changes_nothing(
     """All steps are one transaction, so the old layout and its data are still there."""
     run(store.write(file.add(file.item("a")), now=file.NOW))
     run(store.close())
+    newest = schema.NEWEST
     next_release('    raise LookupError("half way")')
     with pytest.raises(LookupError):
         run(file.store().migrate())
 
-    assert file.rows("SELECT version_num FROM statusthing_schema_version") == [("0001",)]
+    assert file.rows("SELECT version_num FROM statusthing_schema_version") == [(newest,)]
     assert file.rows("SELECT id, name, description FROM statusthing_items") == [("a", "a", "")]
+
+
+def test_the_first_layout_becomes_the_newest(
+    file: File, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first release laid out is brought up to date, and keeps its data."""
+    monkeypatch.setattr(schema, "NEWEST", "0001")
+    monkeypatch.setattr(schema, "upgrade", lay_out_the_first)
+    run(file.store().migrate())
+    file.change(
+        "INSERT INTO statusthing_items (id, created, updated, version, name, description, position)"
+        " VALUES ('a', 0, 0, 1, 'api', '', 0)"
+    )
+    monkeypatch.undo()
+    run(file.store().migrate())
+    store = file.store()
+    run(store.open())
+    run(store.write(file.add(file.item("b")), now=file.NOW))
+    run(store.close())
+
+    assert file.rows("SELECT version_num FROM statusthing_schema_version") == [(schema.NEWEST,)]
+    assert file.items() == ["a", "b"]
+
+
+def lay_out_the_first(connection: Connection) -> None:
+    """Lay out the first layout, as the first release did."""
+    config = Config()
+    config.set_main_option("script_location", schema.SCRIPTS)
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    config.attributes["version_table"] = "statusthing_schema_version"
+    command.upgrade(config, "0001")
 
 
 async def lifespan(app: Any) -> None:
@@ -244,7 +280,7 @@ def test_a_newer_layout_in_the_log_alone_is_seen(file: File, run: Run) -> None:
     """A newer layout is seen even if a killed program left it in the write-ahead log."""
     run(file.store().migrate())
     with closing(sqlite3.connect(file.path)) as killed:
-        killed.execute(SET_VERSION, ["0002"])
+        killed.execute(SET_VERSION, ["9999"])
         killed.commit()
         left = file.folder()
     (file.path.parent / "statusthing.db").write_bytes(left["statusthing.db"])

@@ -145,6 +145,13 @@ class StoreUnavailable(StoreError):
     """The store cannot be reached or cannot work now; the unit had no effect."""
 
 
+class OutcomeUnknown(StoreUnavailable):
+    """The store was lost during a write, and was away for too long to ask it.
+
+    Either all of the unit took effect or nothing of it. An Add with a `request_id` can be repeated.
+    """
+
+
 class StoreClosed(StoreUnavailable):
     """The store was closed, or never opened, in this process."""
 

@@ -15,7 +15,7 @@ import contextlib
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from statusthing.errors import StoreUnavailable, UserMistake
 from statusthing.sql import schema
 from statusthing.sql.session import Session
 from statusthing.sql.store import Opened, SqlStore
+from statusthing.sql.tables import head
+from statusthing.sql.transaction import CANNOT_SERVE
 from statusthing.sql.types import JsonArray
 from statusthing_sqlite.connection import (
     LOOK,
@@ -40,9 +42,10 @@ from statusthing_sqlite.connection import (
     make_engine,
 )
 from statusthing_sqlite.lock import held
-from statusthing_sqlite.watch import Watch
 
 _log = logging.getLogger("statusthing.sqlite")
+
+_REVISION = str(select(head.c.revision))
 
 _REFUSALS = frozenset(
     {
@@ -80,6 +83,8 @@ class SqliteStore(SqlStore):
         UserMistake: the path is `:memory:`.
     """
 
+    watch_seconds = 0.075
+
     def __init__(self, path: str | Path) -> None:
         if str(path) == ":memory:":
             raise UserMistake("a database in memory is lost between connections: use memory://")
@@ -114,9 +119,22 @@ class SqliteStore(SqlStore):
         """Lock the side file."""
         return held(self._lock_file, WRITE_WAIT_SECONDS)
 
-    def watch(self, announce: Callable[[int], None]) -> Watch:
-        """Poll the file."""
-        return Watch(self._connect_reader, announce)
+    def heads(self) -> Generator[int]:
+        """Ask SQLite whether another connection has committed, which costs a few microseconds.
+
+        See https://www.sqlite.org/pragma.html#pragma_data_version.
+        """
+        try:
+            with contextlib.closing(self._connect_reader()) as connection:
+                seen = revision = 0
+                while True:
+                    [version] = connection.execute("PRAGMA data_version").fetchone()
+                    if version != seen:
+                        [revision] = connection.execute(_REVISION).fetchone()
+                        seen = version
+                    yield revision
+        except sqlite3.Error as error:
+            raise StoreUnavailable(CANNOT_SERVE) from error
 
     async def open(self) -> None:
         """Make the store ready; see `SqlStore.open`."""

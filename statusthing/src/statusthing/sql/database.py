@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.exc import DBAPIError
 
+from statusthing.sql.head import Head, move_head
 from statusthing.sql.session import Session
 
 
 class Database(ABC):
-    """How a database is reached and locked, and what it says in its own way."""
+    """How a database is reached and locked, and what it says in its own way.
+
+    Attributes:
+        refusal_aborts: whether a refused statement undoes its transaction, back to a savepoint.
+        patience_seconds: the longest that a write waits for its answer; None for databases that
+            cannot be away.
+    """
+
+    refusal_aborts: ClassVar[bool] = False
+    patience_seconds: ClassVar[float | None] = None
 
     @staticmethod
     @abstractmethod
@@ -38,3 +48,15 @@ class Database(ABC):
 
         Held whenever the writer's connection does something. Raises StoreUnavailable.
         """
+
+    def conclude(self, session: Session, before: Head, head: Head) -> None:
+        """Write down the head, as the last thing before a transaction that wrote is committed."""
+        if head != before:
+            move_head(session, head)
+
+    def was_committed(self, session: Session) -> bool:
+        """Tell whether the transaction that was concluded last has been committed.
+
+        Asked under the lock, over a new connection, when the old one was lost during a COMMIT.
+        """
+        return False

@@ -21,12 +21,18 @@ _CLOSED = "the store is closed"
 
 
 class _Reader:
-    """A thread's connection. The lock is there for `close`, which another thread may call."""
+    """A thread's connection. The lock is there for `close`, which another thread may call.
+
+    Attributes:
+        closed: whether the thread needs another one.
+        lost: whether it is because this one broke.
+    """
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.lock = threading.Lock()
         self.closed = False
+        self.lost = False
 
     def close(self) -> None:
         with self.lock:
@@ -59,31 +65,42 @@ class Readers:
     def run(self, work: Callable[[Transaction], T]) -> T:
         """Run a unit, and return or raise what it does.
 
+        A connection that was kept may have broken meanwhile; the unit is then run over a new one.
+
         Raises:
             StoreUnavailable: the database cannot be read now.
             StoreClosed: the readers were closed before.
         """
         with self._alone:
-            reader = self._mine.reader
-            if reader is None or reader.closed:
-                reader = self._open()
-            with reader.lock:
-                if reader.closed:
-                    raise StoreClosed(_CLOSED)
-                session = reader.session
-                reading = Reading(session, self._database)
+            kept = self._mine.reader
+            if kept is not None and not kept.closed:
                 try:
-                    session.begin()
-                    try:
-                        return work(reading)
-                    finally:
-                        session.rollback()
-                except DBAPIError as error:
-                    reading.failed = True
-                    raise StoreUnavailable(CANNOT_SERVE) from error.orig
+                    return self._read(kept, work)
+                except StoreUnavailable:
+                    if not kept.lost:
+                        raise
+            return self._read(self._open(), work)
+
+    def _read(self, reader: _Reader, work: Callable[[Transaction], T]) -> T:
+        with reader.lock:
+            if reader.closed:
+                raise StoreClosed(_CLOSED)
+            session = reader.session
+            reading = Reading(session, self._database)
+            try:
+                session.begin()
+                try:
+                    return work(reading)
                 finally:
-                    # The next unit on this thread connects anew.
-                    reader.closed = reading.failed
+                    # Not rolled back: after that, psycopg would prepare every statement anew.
+                    session.commit()
+            except DBAPIError as error:
+                reading.failure = error
+                raise StoreUnavailable(CANNOT_SERVE) from error.orig
+            finally:
+                if reading.failure is not None:
+                    reader.closed = True
+                    reader.lost = reading.failure.connection_invalidated
 
     def close(self) -> None:
         """Close every connection, each as soon as the unit that is using it has ended."""

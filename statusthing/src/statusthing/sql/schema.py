@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Select, column, inspect, select, table
 from statusthing.errors import SchemaMismatch, SchemaOutdated, SchemaTooNew, UserMistake
 from statusthing.sql.tables import PREFIX
 
-NEWEST = "0001"
+NEWEST = "0002"
 """The layout that this code works with."""
 
 SCRIPTS = "statusthing:sql/migrations"
@@ -24,14 +24,19 @@ _VERSION_TABLE = f"{PREFIX}schema_version"
 _VERSION: Select[Any] = select(column("version_num")).select_from(table(_VERSION_TABLE))
 
 
-def find_version(connection: Connection) -> str | None:
-    """Return the name of the layout, or None for a database without any table.
+def find_version(connection: Connection, *, alone: bool = True) -> str | None:
+    """Return the name of the layout, or None where there is none yet.
+
+    Args:
+        connection: to the database.
+        alone: whether the database has to be ours alone; otherwise only tables that are named as
+            ours count.
 
     Raises:
-        UserMistake: the tables are those of another program.
+        UserMistake: there are tables, but no layout of ours.
     """
     names = inspect(connection).get_table_names()
-    if not names:
+    if not any(alone or name.startswith(PREFIX) for name in names):
         return None
     if _VERSION_TABLE in names:
         for [version] in connection.execute(_VERSION):

@@ -99,7 +99,13 @@ class Session:
         except self._error as error:
             text = next((each for each in arguments if isinstance(each, str)), None)
             raise DBAPIError.instance(
-                text, None, error, self._error, hide_parameters=True, dialect=self._dialect
+                text,
+                None,
+                error,
+                self._error,
+                hide_parameters=True,
+                connection_invalidated=self._dialect.is_disconnect(error, self._driver, None),
+                dialect=self._dialect,
             ) from error
 
 

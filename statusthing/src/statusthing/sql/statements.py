@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 
 from statusthing.log import Change
-from statusthing.sql.tables import TABLES, head
+from statusthing.sql.tables import TABLES
 from statusthing.store import Query, Range
 
 Member = Callable[[ColumnElement[Any], str], ColumnElement[bool]]
@@ -63,11 +63,6 @@ REMOVE = {
     for kind, table in TABLES.items()
     if kind is not Change
 }
-HEAD = select(head.c.revision, head.c.public_revision, head.c.time)
-LOCKED_HEAD = HEAD.with_for_update()
-MOVE_HEAD = update(head).values(
-    {name: bindparam(name) for name in ("revision", "public_revision", "time")}
-)
 
 
 class Shape(msgspec.Struct, frozen=True):

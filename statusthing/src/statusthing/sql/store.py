@@ -12,9 +12,9 @@ import atexit
 import os
 import threading
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import ClassVar, TypeVar
 
 import msgspec
 from sqlalchemy.exc import DBAPIError
@@ -24,6 +24,7 @@ from statusthing.sql import schema
 from statusthing.sql.database import Database
 from statusthing.sql.readers import Readers
 from statusthing.sql.transaction import CANNOT_SERVE
+from statusthing.sql.watch import Watch
 from statusthing.sql.writer import Writer
 from statusthing.store import SchemaState, Transaction
 from statusthing.wakeup import Wakeup
@@ -48,19 +49,6 @@ class _Alone(threading.local):
             raise NestedUnit("a unit of work cannot start another one")
 
 
-class Watch(Protocol):
-    """Entered while somebody waits; then learns of what other processes commit."""
-
-    def __enter__(self) -> object:
-        """Watch for one more."""
-
-    def __exit__(self, *_: object) -> None:
-        """Watch for one less."""
-
-    def close(self) -> None:
-        """Stop, and let go of everything."""
-
-
 class Opened(msgspec.Struct, frozen=True):
     """What a store holds while it is open."""
 
@@ -76,9 +64,13 @@ class SqlStore(Database):
 
     Args:
         url: where the data is, without any password.
+
+    Attributes:
+        watch_seconds: the pause between two looks at what other processes have committed.
     """
 
     shared = True
+    watch_seconds: ClassVar[float]
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -102,8 +94,12 @@ class SqlStore(Database):
         """Bring the layout up to date under a lock; tell whether there was none before."""
 
     @abstractmethod
-    def watch(self, announce: Callable[[int], None]) -> Watch:
-        """Make what learns of the heads that other processes commit, and announces them."""
+    def heads(self) -> Generator[int]:
+        """Return the head each time that it may have moved, for ever: see `watch.Watch`.
+
+        Raises:
+            DBAPIError, StoreUnavailable: it cannot be read now.
+        """
 
     # The contract.
 
@@ -143,7 +139,7 @@ class SqlStore(Database):
     async def wait(self, after: int) -> int:
         """Return the head once it is above `after` (R22)."""
         opened = self._opened()
-        opened.wakeup.announce(opened.readers.run(_revision))
+        opened.wakeup.announce(await self.read(_revision))
         with opened.watch:
             return await opened.wakeup.wait(after)
 
@@ -179,7 +175,8 @@ class SqlStore(Database):
         writer.start()
         state = SchemaState(version=schema.NEWEST, created=created)
         readers = Readers(self, self._alone)
-        return Opened(state, wakeup, self.watch(wakeup.announce), readers, writer)
+        watch = Watch(self.heads, wakeup.announce, self.watch_seconds)
+        return Opened(state, wakeup, watch, readers, writer)
 
     def _migrate_now(self) -> None:
         try:

@@ -108,6 +108,16 @@ head = Table(
     Column("time", Instant, nullable=False),
 )
 
+# Which commit was each writer's last: `Database.was_committed` asks, after an answer was lost.
+commits = Table(
+    PREFIX + "commits",
+    metadata,
+    Column("writer", text(), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("time", Instant, nullable=False),
+)
+
 TABLES: Mapping[type[Any], Table] = MappingProxyType(
     {Status: statuses, Item: items, Note: notes, KeptAnswer: kept_answers, Change: changes}
 )

@@ -29,6 +29,7 @@ from statusthing.log import Change
 from statusthing.model import RECORDS, Record
 from statusthing.sql import statements
 from statusthing.sql.database import Database
+from statusthing.sql.head import Head, read_head
 from statusthing.sql.session import Session
 from statusthing.store import Query
 
@@ -43,28 +44,14 @@ CANNOT_SERVE = "the database cannot serve this now"
 _TICK = timedelta(microseconds=1)
 
 
-class Head(msgspec.Struct, frozen=True):
-    """The one row of the head: what the log has come to."""
-
-    revision: int
-    public_revision: int
-    time: datetime
-
-
-def read_head(session: Session, *, lock: bool = False) -> Head:
-    """Read the head; `lock` keeps other writers away from it where the database locks rows."""
-    [head] = session.find(Head, statements.LOCKED_HEAD if lock else statements.HEAD, {})
-    return head
-
-
 class Reading:
-    """A transaction that only reads; `failed` tells whether the database failed it."""
+    """A transaction that only reads; `failure` is the error with which the database ended it."""
 
     def __init__(self, session: Session, database: Database) -> None:
         self._session = session
         self._database = database
         self._head: Head | None = None
-        self.failed = False
+        self.failure: DBAPIError | None = None
 
     @property
     def revision(self) -> int:
@@ -129,13 +116,19 @@ class Reading:
         return self._head
 
     def _ask(self, ask: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
-        if self.failed:
-            raise StoreUnavailable("an earlier statement of this unit failed")
+        self._check()
         try:
             return ask(*arguments, **keywords)
         except DBAPIError as error:
-            self.failed = True
-            raise StoreUnavailable(CANNOT_SERVE) from error.orig
+            raise self._failed(error) from error.orig
+
+    def _check(self) -> None:
+        if self.failure is not None:
+            raise StoreUnavailable("a statement of this unit failed") from self.failure.orig
+
+    def _failed(self, error: DBAPIError) -> StoreUnavailable:
+        self.failure = error
+        return StoreUnavailable(CANNOT_SERVE)
 
 
 def _refuse_to_write() -> NoReturn:
@@ -143,16 +136,39 @@ def _refuse_to_write() -> NoReturn:
 
 
 class Writing(Reading):
-    """A transaction that may write; `touched` tells whether it did."""
+    """A transaction that may write.
 
-    def __init__(self, session: Session, database: Database, head: Head, now: datetime) -> None:
+    Args:
+        session: over which.
+        database: whose.
+        head: what the unit finds.
+        now: the caller's clock.
+        careful: make a savepoint for each change, so that a refused one can be undone alone.
+
+    Attributes:
+        touched: whether it wrote.
+        repeat: whether the unit has to be run again, carefully: a change was refused, which aborted
+            the whole transaction. Most units meet no refusal, and are spared the savepoints.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        database: Database,
+        head: Head,
+        now: datetime,
+        *,
+        careful: bool = False,
+    ) -> None:
         super().__init__(session, database)
+        self._careful = careful
         self._before = head
         self._now = max(now, head.time + _TICK)
         self._public = False
         self._changed = False
         self._appended = 0
         self.touched = False
+        self.repeat = False
 
     @property
     def revision(self) -> int:
@@ -177,7 +193,7 @@ class Writing(Reading):
         except DBAPIError as error:
             if self._version(kind, record.id) is not None:
                 raise AlreadyExists(kind.__name__, "id", record.id) from error.orig
-            raise self._refusal(record) from error.orig
+            raise self._refusal(record, error) from error.orig
         self._changed |= RECORDS[kind].logged
 
     def replace(self, record: Record, *, expect: int) -> None:
@@ -187,7 +203,7 @@ class Writing(Reading):
         try:
             replaced = self._change(statements.REPLACE[kind], values)
         except DBAPIError as error:
-            raise self._refusal(record) from error.orig
+            raise self._refusal(record, error) from error.orig
         if not replaced:
             version = self._version(kind, record.id)
             if version is None:
@@ -225,34 +241,47 @@ class Writing(Reading):
         self._appended += 1
         self._public |= change.public
 
-    def end(self) -> Head:
-        """Check the unit as a whole, and return the head that it leaves behind.
+    @property
+    def head(self) -> Head:
+        """The head that the unit leaves behind."""
+        if not self._appended:
+            return self._before
+        return Head(self.revision, self.public_revision, self.now)
+
+    def end(self) -> None:
+        """Check the unit as a whole.
 
         Raises:
             UnloggedWrite: see R19.
             StoreUnavailable: a statement failed, whatever the unit made of that.
         """
-        if self.failed:
-            raise StoreUnavailable("a statement of this unit failed")
+        self._check()
         if self._changed != bool(self._appended):
             raise UnloggedWrite("a unit must log what it changes, and change what it logs")
-        if not self._appended:
-            return self._before
-        return Head(self.revision, self.public_revision, self.now)
 
     def _change(self, statement: UpdateBase, parameters: Mapping[str, Any]) -> int:
         """Change rows, and return how many; lets only refusals through as DBAPIError."""
-        if self.failed:
-            raise StoreUnavailable("an earlier statement of this unit failed")
+        self._check()
         try:
+            if self._careful:
+                self._session.run("SAVEPOINT change")
             changed = self._session.change(statement, parameters)
+            if self._careful:
+                self._session.run("RELEASE SAVEPOINT change")
         except DBAPIError as error:
             if self._database.refused(error):
+                self._undo_refused(error)
                 raise
-            self.failed = True
-            raise StoreUnavailable(CANNOT_SERVE) from error.orig
+            raise self._failed(error) from error.orig
         self.touched = True
         return changed
+
+    def _undo_refused(self, error: DBAPIError) -> None:
+        if self._careful:
+            self._session.run("ROLLBACK TO SAVEPOINT change")
+        elif self._database.refusal_aborts:
+            self.repeat = True
+            raise self._failed(error) from error.orig
 
     def _version(self, kind: type[Record], id: str) -> int | None:
         version: int | None = self._ask(
@@ -260,7 +289,7 @@ class Writing(Reading):
         )
         return version
 
-    def _refusal(self, record: Record) -> Exception:
+    def _refusal(self, record: Record, error: DBAPIError) -> Exception:
         """Find the field for which a record was refused.
 
         SQLite names a constraint in the text of its message only, or not at all: the unit looks for
@@ -277,8 +306,7 @@ class Writing(Reading):
             value = getattr(record, field)
             if value is not None and self._version(target, value) is None:
                 return MissingReference(target.__name__, value, field)
-        self.failed = True
-        return StoreUnavailable(CANNOT_SERVE)
+        return self._failed(error)
 
     def _users(self, kind: type[Record], id: str) -> int:
         return sum(

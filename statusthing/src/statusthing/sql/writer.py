@@ -7,7 +7,10 @@ commit that holds it.
 
 * A unit that raises is undone alone, and what it raised, of whatever class, reaches its caller.
 * A batch that fails as a whole fails all its units, also those that had raised: what they saw was
-  never true.
+  never true. If it failed because its connection broke, it is run once more over a new one.
+* If the connection breaks during the commit, the database is asked over a new one whether the
+  commit was made. Only if it does not come back in time to tell, callers get OutcomeUnknown.
+* Nobody waits for longer than the database's `patience_seconds`.
 * Should the thread itself die, everything queued fails at once, and so does every later write.
 """
 
@@ -18,19 +21,18 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
-import msgspec
 from sqlalchemy.exc import DBAPIError
 
-from statusthing.errors import StoreClosed, StoreUnavailable
+from statusthing.errors import OutcomeUnknown, StoreClosed, StoreUnavailable
 from statusthing.sql.database import Database
+from statusthing.sql.head import Head, move_head, read_head
 from statusthing.sql.session import Session
-from statusthing.sql.statements import MOVE_HEAD
-from statusthing.sql.transaction import CANNOT_SERVE, Head, Writing, read_head
+from statusthing.sql.transaction import CANNOT_SERVE, Writing
 from statusthing.store import Transaction
 
 T = TypeVar("T")
@@ -41,9 +43,20 @@ BATCH_UNITS = 64
 BATCH_SECONDS = 0.02
 """For how long a batch takes in further units."""
 
+SETTLE_SECONDS = 1.5
+"""For how long a database that broke off during a commit is asked again what became of it."""
+
+_PAUSE_SECONDS = 0.05
+
+
+_UNKNOWN = "the database was lost during this write, which took effect wholly or not at all"
+
 
 class _Unit:
-    """A unit of work, the future that its caller awaits, and what came out of it."""
+    """A unit of work, the future that its caller awaits, and what came out of it.
+
+    `begun` says whether it has been run, or is about to be; it changes under the writer's lock.
+    """
 
     def __init__(self, work: Callable[[Transaction], Any], now: datetime) -> None:
         self.work = work
@@ -51,6 +64,7 @@ class _Unit:
         self.future = asyncio.get_running_loop().create_future()
         self.result: Any = None
         self.error: BaseException | None = None
+        self.begun = False
 
 
 class Writer:
@@ -85,7 +99,7 @@ class Writer:
             self._session = session = self._database.connect_writer()
             try:
                 session.begin()
-                _move_head(session, read_head(session, lock=True))
+                move_head(session, read_head(session, lock=True))
                 session.rollback()
             except BaseException:
                 self._disconnect()
@@ -107,6 +121,7 @@ class Writer:
 
         Raises:
             StoreUnavailable: the batch failed, or the thread is gone; nothing was written.
+            OutcomeUnknown: the database did not come back to tell whether anything was.
             StoreClosed: the writer was closed before.
         """
         unit = _Unit(work, now)
@@ -115,7 +130,15 @@ class Writer:
                 raise _again(self._end)
             self._queue.append(unit)
             self._changed.notify()
-        await unit.future
+        patience = self._database.patience_seconds
+        if patience is None:
+            await unit.future
+        else:
+            timer = unit.future.get_loop().call_later(patience, self._give_up, unit)
+            try:
+                await unit.future
+            finally:
+                timer.cancel()
         if unit.error is not None:
             raise unit.error
         return cast("T", unit.result)
@@ -142,17 +165,26 @@ class Writer:
             _fail(batch, end)
             _deliver(batch)
 
+    def _give_up(self, unit: _Unit) -> None:
+        """Answer a caller who has waited long enough; called on the caller's loop."""
+        with self._changed:
+            if unit.future.done():
+                return
+            # Not as its `error`, which is the thread's to set.
+            unit.future.set_exception(
+                OutcomeUnknown(_UNKNOWN) if unit.begun else StoreUnavailable(CANNOT_SERVE)
+            )
+
     def _write(self, batch: list[_Unit]) -> None:
         """Run the batch, which begins with one unit and takes in what is queued meanwhile."""
         try:
             with self._database.writer_lock():
-                if self._session is None:
-                    self._session = self._database.connect_writer()
                 try:
-                    before, head = self._commit(self._session, batch)
-                except BaseException:
-                    self._disconnect()
-                    raise
+                    before, head = self._commit(batch)
+                except DBAPIError as error:
+                    if not error.connection_invalidated:
+                        raise
+                    before, head = self._commit(batch)
         except StoreUnavailable as error:
             _fail(batch, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next batch may go well
@@ -163,52 +195,104 @@ class Writer:
             if head != before:
                 self._announce(head.revision)
 
-    def _commit(self, session: Session, batch: list[_Unit]) -> tuple[Head, Head]:
-        session.begin()
-        before = head = read_head(session, lock=True)
-        end = time.monotonic() + BATCH_SECONDS
-        touched = False
-        unit: _Unit | None = batch[0]
-        while unit is not None:
-            head, wrote = self._run(session, unit, head)
-            touched |= wrote
-            unit = None
-            # Taken from the queue only to be run, so that nothing is lost between the two.
-            if len(batch) < BATCH_UNITS and self._queue and time.monotonic() < end:
-                unit = self._queue.popleft()
-                batch.append(unit)
-        if head != before:
-            _move_head(session, head)
-        if touched:
+    def _commit(self, batch: list[_Unit]) -> tuple[Head, Head]:
+        """Run the batch and commit it; return the head before it and behind it.
+
+        Raises:
+            DBAPIError: nothing was committed.
+            OutcomeUnknown: see there.
+        """
+        try:
+            if self._session is None:
+                self._session = self._database.connect_writer()
+            session = self._session
+            session.begin()
+            before = head = read_head(session, lock=True)
+            touched = False
+            for unit in self._units(batch):
+                head, wrote = self._run(session, unit, head)
+                touched |= wrote
+            if not touched:
+                session.rollback()
+                return before, head
+            self._database.conclude(session, before, head)
+        except BaseException:
+            self._disconnect()
+            raise
+        try:
             session.commit()
-        else:
-            session.rollback()
+        except BaseException as error:
+            self._disconnect()
+            lost = isinstance(error, DBAPIError) and error.connection_invalidated
+            if not (lost and self._was_committed()):
+                raise
         return before, head
+
+    def _units(self, batch: list[_Unit]) -> Iterator[_Unit]:
+        """Return the units of the batch, and then what is queued, as long as it may grow."""
+        end = time.monotonic() + BATCH_SECONDS
+        yield from list(batch)
+        # Taken from the queue only to be run, so that nothing is lost between the two.
+        while len(batch) < BATCH_UNITS and self._queue and time.monotonic() < end:
+            unit = self._queue.popleft()
+            batch.append(unit)
+            yield unit
 
     def _run(self, session: Session, unit: _Unit, head: Head) -> tuple[Head, bool]:
         """Run one unit; return the head behind it and whether it wrote."""
-        if unit.future.cancelled():
-            return head, False
+        with self._changed:
+            if unit.future.done():  # cancelled, or given up
+                return head, False
+            unit.begun = True
         session.run("SAVEPOINT unit")
-        transaction = Writing(session, self._database, head, unit.now)
+        transaction = self._try(session, unit, head, careful=False)
+        if transaction.repeat:
+            transaction = self._try(session, unit, head, careful=True)
+        session.run("RELEASE SAVEPOINT unit")
+        if unit.error is not None:
+            return head, False
+        return transaction.head, transaction.touched
+
+    def _try(self, session: Session, unit: _Unit, head: Head, *, careful: bool) -> Writing:
+        unit.error = None
+        transaction = Writing(session, self._database, head, unit.now, careful=careful)
         try:
             with self._alone:
                 unit.result = unit.work(transaction)
-            head = transaction.end()
+            transaction.end()
         except BaseException as error:  # noqa: BLE001 - it is the caller's, who awaits it
             unit.error = error
             session.run("ROLLBACK TO SAVEPOINT unit")
-        session.run("RELEASE SAVEPOINT unit")
-        return head, transaction.touched and unit.error is None
+        return transaction
+
+    def _was_committed(self) -> bool:
+        """Ask, over a new connection, whether the commit whose answer was lost has been made.
+
+        The lock that this takes is free once the lost transaction has ended, either way.
+
+        Raises:
+            OutcomeUnknown: the database does not come back.
+        """
+        end = time.monotonic() + SETTLE_SECONDS
+        while True:
+            try:
+                self._session = session = self._database.connect_writer()
+                session.begin()
+                read_head(session, lock=True)
+                committed = self._database.was_committed(session)
+                session.rollback()
+            except (DBAPIError, StoreUnavailable) as error:
+                self._disconnect()
+                if time.monotonic() > end:
+                    raise OutcomeUnknown(_UNKNOWN) from error
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                return committed
 
     def _disconnect(self) -> None:
         if self._session is not None:
             self._session.close()
             self._session = None
-
-
-def _move_head(session: Session, head: Head) -> None:
-    session.change(MOVE_HEAD, msgspec.structs.asdict(head))
 
 
 def _again(error: StoreUnavailable) -> StoreUnavailable:

@@ -1,0 +1,36 @@
+"""The one row of the head: what the log has come to."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import bindparam, select, update
+
+from statusthing.sql.session import Session
+from statusthing.sql.tables import head
+
+READ = select(head.c.revision, head.c.public_revision, head.c.time)
+LOCK = READ.with_for_update()
+MOVE = update(head).values(
+    {name: bindparam(name) for name in ("revision", "public_revision", "time")}
+)
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What the row holds."""
+
+    revision: int
+    public_revision: int
+    time: datetime
+
+
+def read_head(session: Session, *, lock: bool = False) -> Head:
+    """Read the head; `lock` keeps other writers away from it where the database locks rows."""
+    [found] = session.find(Head, LOCK if lock else READ, {})
+    return found
+
+
+def move_head(session: Session, head: Head) -> None:
+    """Write the head."""
+    session.change(MOVE, msgspec.structs.asdict(head))
