@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import pytest
 from tests.postgres import Postgres, any_server
 
+import statusthing_postgres  # noqa: F401
 import statusthing_sqlite  # noqa: F401
 
 

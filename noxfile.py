@@ -20,7 +20,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["tests"]
 
 ROOT = Path(__file__).parent
-DISTRIBUTIONS = ["./statusthing", "./statusthing_sqlite"]
+DISTRIBUTIONS = ["./statusthing", "./statusthing_sqlite", "./statusthing_postgres"]
 SOURCES = ROOT / "statusthing" / "src"
 GENERATED = ("*_pb2.py", "*_pb2.pyi", "*_connect.py")
 

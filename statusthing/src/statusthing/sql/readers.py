@@ -1,4 +1,4 @@
-"""Reading on the calling thread, over a connection that each thread keeps."""
+"""Reading, over a connection that each thread keeps."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ class _Mine(threading.local):
 
 
 class Readers:
-    """Runs units that read. A thread's connection is closed with the readers or after the thread.
+    """Runs units that read, on the calling thread.
+
+    A thread's connection is closed with the readers, or after the thread.
 
     Args:
         database: what to read from.
@@ -62,8 +64,12 @@ class Readers:
         self._all: dict[threading.Thread, _Reader] = {}
         self._closed = False
 
-    def run(self, work: Callable[[Transaction], T]) -> T:
-        """Run a unit, and return or raise what it does.
+    async def run(self, work: Callable[[Transaction], T]) -> T:
+        """Run a unit, and return or raise what it does; raises as `run_now` does."""
+        return self.run_now(work)
+
+    def run_now(self, work: Callable[[Transaction], T]) -> T:
+        """Run a unit on this thread, and return or raise what it does.
 
         A connection that was kept may have broken meanwhile; the unit is then run over a new one.
 

@@ -1,8 +1,7 @@
 """A store on an SQL database: everything but how that database is reached and locked.
 
-Reads run on the calling thread, writes on the writer's (`statusthing.sql.writer`). A store
-distribution derives from `SqlStore`, and names what its database does differently in the abstract
-methods.
+Writes run on the writer's thread (`statusthing.sql.writer`). A store distribution derives from
+`SqlStore`, and names what its database does differently in the abstract methods.
 """
 
 from __future__ import annotations
@@ -67,10 +66,12 @@ class SqlStore(Database):
 
     Attributes:
         watch_seconds: the pause between two looks at what other processes have committed.
+        make_readers: makes what runs the units that read.
     """
 
     shared = True
     watch_seconds: ClassVar[float]
+    make_readers: ClassVar[type[Readers]] = Readers
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -127,8 +128,10 @@ class SqlStore(Database):
         await asyncio.to_thread(self._close_now)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        """Run a unit that only reads, on the calling thread."""
-        return self._opened().readers.run(work)
+        """Run a unit that only reads."""
+        opened = self._opened()
+        self._alone.check()
+        return await opened.readers.run(work)
 
     async def write(self, work: Callable[[Transaction], T], *, now: datetime) -> T:
         """Run a unit that may write; see `Store.write`."""
@@ -174,7 +177,7 @@ class SqlStore(Database):
         writer = Writer(self, self._alone, wakeup.announce)
         writer.start()
         state = SchemaState(version=schema.NEWEST, created=created)
-        readers = Readers(self, self._alone)
+        readers = self.make_readers(self, self._alone)
         watch = Watch(self.heads, wakeup.announce, self.watch_seconds)
         return Opened(state, wakeup, watch, readers, writer)
 

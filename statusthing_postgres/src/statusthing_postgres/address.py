@@ -1,0 +1,97 @@
+"""Where a database is: what a URL says, and how much of it may be shown.
+
+libpq reads the URL, which may name several hosts and any parameter that libpq knows.
+https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+import msgspec
+from psycopg import ProgrammingError, pq
+from psycopg.conninfo import conninfo_to_dict
+
+from statusthing.errors import UserMistake
+
+SCHEMES = frozenset({"postgresql", "postgres"})
+
+_NAME_BYTES = 63  # https://www.postgresql.org/docs/current/limits.html
+_NAME_SHOWN = 40
+
+# How a parameter is shown in a form, as libpq says it: empty for those that are no secret.
+_SHOWN = {option.keyword.decode(): not option.dispchar for option in pq.Conninfo.get_defaults()}
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True):
+    """A database.
+
+    Attributes:
+        url: for people's eyes, without any secret.
+        parameters: of libpq.
+        schema: the schema that the URL names, if it does.
+    """
+
+    url: str
+    parameters: Mapping[str, Any]
+    schema: str | None
+
+
+def parse(url: str) -> Address:
+    """Read a URL such as `postgresql://user:password@host:5432/database?schema=name`.
+
+    Raises:
+        UserMistake: it has a parameter that libpq does not know, or is not a URL of PostgreSQL's.
+    """
+    try:
+        parts = urlsplit(url)
+        parameters = parse_qsl(parts.query, keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise UserMistake(_FORM) from None
+    if parts.scheme not in SCHEMES or parts.fragment or not url.startswith(f"{parts.scheme}://"):
+        raise UserMistake(_FORM)
+    for name, _ in parameters:
+        if name not in _SHOWN and name != "schema":
+            msg = (
+                f"a PostgreSQL URL has no parameter {name[:_NAME_SHOWN]!r}: it takes `schema`, and "
+                "the parameters of libpq"
+            )
+            raise UserMistake(msg)
+    schemas = [value for name, value in parameters if name == "schema"]
+    others = [(name, value) for name, value in parameters if name != "schema"]
+    try:
+        known = conninfo_to_dict(
+            parts._replace(scheme="postgresql", query=urlencode(others, quote_via=quote)).geturl()
+        )
+    except ProgrammingError:  # whose text may have the password in it
+        raise UserMistake(_FORM) from None
+    user, at, hosts = parts.netloc.rpartition("@")
+    shown = [(name, value) for name, value in parameters if _SHOWN.get(name, True)]
+    return Address(
+        url=parts._replace(
+            netloc=f"{user.partition(':')[0]}{at}{hosts}",
+            query=urlencode(shown, quote_via=quote, safe="/,"),
+        ).geturl(),
+        parameters=known,
+        schema=_schema(schemas),
+    )
+
+
+_FORM = (
+    "a PostgreSQL URL is postgresql://user:password@host:5432/database, percent-encoded; "
+    "parameters come behind a ?"
+)
+
+
+def _schema(named: list[str]) -> str | None:
+    if not named:
+        return None
+    name, *more = named
+    if more or not name or "\0" in name or len(name.encode()) > _NAME_BYTES:
+        msg = f"a PostgreSQL URL names one schema, of at most {_NAME_BYTES} bytes"
+        raise UserMistake(msg)
+    if name.startswith("pg_"):
+        raise UserMistake("PostgreSQL keeps the schemas whose names begin with pg_ to itself")
+    return name

@@ -1,0 +1,299 @@
+"""PostgreSQL as a store: for several processes, on several machines.
+
+* One connection of a process writes. Its transactions begin by locking the one row of the head,
+  which puts the writers of all processes in one line, in the order of the log.
+* Reads see one snapshot (REPEATABLE READ), on a few connections that threads keep: waiting for a
+  server must not hold up the event loop.
+* Each commit that moves the head notifies the other processes, which listen while somebody waits.
+* When the answer to a COMMIT was lost, the table of commits tells what became of it.
+* Nobody waits longer than five seconds for a server that is away. Once it could not be reached, it
+  is left alone for half a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import time
+import uuid
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import psycopg
+import sqlalchemy
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    NullPool,
+    any_,
+    bindparam,
+    create_engine,
+    delete,
+    func,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.exc import DBAPIError
+
+from statusthing.errors import StoreUnavailable, UserMistake
+from statusthing.sql import schema
+from statusthing.sql.head import Head
+from statusthing.sql.session import Session
+from statusthing.sql.store import Opened, SqlStore
+from statusthing.sql.tables import commits, head
+from statusthing.sql.transaction import CANNOT_SERVE
+from statusthing_postgres.address import Address, parse
+from statusthing_postgres.connection import Connection, connect, connect_for_migration
+from statusthing_postgres.readers import PooledReaders
+
+_log = logging.getLogger("statusthing.postgres")
+
+AWAY_SECONDS = 0.5
+"""For how long a server that could not be reached is not asked again."""
+
+LISTEN_SECONDS = 0.25
+"""How often those who listen look at the head all the same, in case nobody notifies them."""
+
+_FORGOTTEN_AFTER = timedelta(days=30)  # writers that have not committed since are gone
+
+_FOREIGN_KEY, _UNIQUE = (
+    "23503",
+    "23505",
+)  # https://www.postgresql.org/docs/current/errcodes-appendix.html
+_REFUSALS = frozenset({_FOREIGN_KEY, _UNIQUE})
+_MISTAKES = {
+    "25006": "is read-only: name its primary, or several hosts and target_session_attrs=read-write",
+    "3F000": "has no schema to create tables in: name one with ?schema=",
+    "42501": "does not let this user create or use the tables: grant that, or name another schema",
+}
+
+_SIGNED = insert(commits).values(
+    writer=bindparam("signer"),
+    number=bindparam("signed"),
+    revision=bindparam("revision_is"),
+    time=bindparam("time_is"),
+)
+_SIGN = _SIGNED.on_conflict_do_update(
+    index_elements=[commits.c.writer],
+    set_={name: _SIGNED.excluded[name] for name in ("number", "revision", "time")},
+)
+_SIGN_AND_MOVE = (
+    update(head)
+    .values(
+        revision=bindparam("revision_is"),
+        public_revision=bindparam("public_revision_is"),
+        time=bindparam("time_is"),
+    )
+    .returning(func.pg_notify("statusthing", ""))
+    .add_cte(_SIGN.cte("signed"))
+)
+_FORGET = delete(commits).where(commits.c.time < bindparam("before", type_=commits.c.time.type))
+_SIGNATURE = select(commits.c.number).where(
+    commits.c.writer == bindparam("signer"), commits.c.revision == bindparam("revision_is")
+)
+_REVISION = str(select(head.c.revision))
+_DURABILITY = "SELECT " + ", ".join(
+    f"current_setting('{name}') AS {name}" for name in ("fsync", "synchronous_commit")
+)
+
+
+class PostgresStore(SqlStore):
+    """Keeps everything in one schema of a PostgreSQL database, beside what else is in it.
+
+    Args:
+        url: `postgresql://user:password@host:5432/database`, with several hosts, separated by
+            commas, and the parameters of libpq if need be; `schema` names the schema, which `open`
+            makes if it is not there.
+
+    Raises:
+        UserMistake: it is not such a URL.
+    """
+
+    refusal_aborts = True
+    patience_seconds = 5.0
+    watch_seconds = 0.0
+    make_readers = PooledReaders
+
+    def __init__(self, url: str) -> None:
+        self._address: Address = parse(url)
+        super().__init__(self._address.url)
+        self._engine = _make_engine(self._connect)
+        self._away_until = 0.0
+        self._writer = ""
+        self._number = 0
+        self._revision = 0
+
+    @staticmethod
+    def member(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+        """Pass the set as one array."""
+        return column == any_(bindparam(name, type_=ARRAY(column.type, dimensions=1)))
+
+    def refused(self, error: DBAPIError) -> bool:
+        """Decide by the SQLSTATE."""
+        return _code(error.orig) in _REFUSALS
+
+    def connect_reader(self) -> Session:
+        """Open a connection for reading."""
+        return Session(
+            self._engine.connect(), lambda: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        )
+
+    def connect_writer(self) -> Session:
+        """Open the connection that writes."""
+        return Session(self._engine.connect(), lambda: "BEGIN ISOLATION LEVEL READ COMMITTED")
+
+    def writer_lock(self) -> AbstractContextManager[None]:
+        """Leave it to the lock on the head's row."""
+        return nullcontext()
+
+    def conclude(self, session: Session, before: Head, head: Head) -> None:
+        """Sign the commit; if the head moves, notify those who wait for it."""
+        self._number += 1
+        self._revision = head.revision
+        if self._number == 1:
+            session.change(_FORGET, {"before": head.time - _FORGOTTEN_AFTER})
+        values = {f"{name}_is": value for name, value in msgspec.structs.asdict(head).items()}
+        session.change(
+            _SIGN if head == before else _SIGN_AND_MOVE,
+            {"signer": self._writer, "signed": self._number, **values},
+        )
+
+    def was_committed(self, session: Session) -> bool:
+        """Look for the signature."""
+        signature = {"signer": self._writer, "revision_is": self._revision}
+        return bool(session.value(_SIGNATURE, signature) == self._number)
+
+    async def open(self) -> None:
+        """Make the store ready; see `SqlStore.open`."""
+        with self._mistakes():
+            await super().open()
+
+    async def migrate(self) -> None:
+        """Bring the layout up to date; see `SqlStore.migrate`."""
+        with self._mistakes():
+            await super().migrate()
+
+    def find_version(self) -> str | None:
+        """Look at the layout."""
+        with self._engine.connect() as connection:
+            self._warn(connection)
+            return schema.find_version(connection, alone=False)
+
+    def upgrade(self) -> bool:
+        """Migrate in one transaction, which holds an advisory lock of the database."""
+        engine = _make_engine(lambda: connect_for_migration(self._address))
+        with engine.begin() as connection:
+            connection.execute(
+                text("SELECT pg_advisory_xact_lock(hashtextextended('statusthing', 0))")
+            )
+            if self._address.schema is not None:
+                name = connection.dialect.identifier_preparer.quote(self._address.schema)
+                connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {name}")
+            version = schema.find_version(connection, alone=False)
+            schema.check_not_newer(version)
+            if version != schema.NEWEST:
+                schema.upgrade(connection)
+        return version is None
+
+    def heads(self) -> Generator[int]:
+        """Listen; and look now and then, because a lost connection loses notifications."""
+        try:
+            with closing(self._connect()) as connection:
+                connection.execute("LISTEN statusthing")
+                while True:
+                    [revision] = connection.execute(_REVISION).fetchone() or [0]
+                    yield revision
+                    for _ in connection.notifies(timeout=LISTEN_SECONDS, stop_after=1):
+                        pass
+        except psycopg.Error as error:
+            raise StoreUnavailable(CANNOT_SERVE) from error
+
+    def _begin(self) -> Opened:
+        self._writer = uuid.uuid4().hex
+        self._number = 0
+        return super()._begin()
+
+    def _connect(self) -> Connection:
+        if time.monotonic() < self._away_until:
+            raise StoreUnavailable(CANNOT_SERVE)
+        try:
+            connection = connect(self._address)
+        except psycopg.OperationalError:
+            self._leave_alone()
+            raise
+        connection.on_timeout = self._leave_alone
+        return connection
+
+    def _leave_alone(self) -> None:
+        self._away_until = time.monotonic() + AWAY_SECONDS
+
+    def _warn(self, connection: sqlalchemy.Connection) -> None:
+        for name, value in connection.exec_driver_sql(_DURABILITY).mappings().one().items():
+            if value == "off":
+                _log.warning(
+                    "PostgreSQL runs with %s=off: what StatusThing has acknowledged is lost when "
+                    "the server's machine stops; turn it on",
+                    name,
+                )
+
+    @contextlib.contextmanager
+    def _mistakes(self) -> Iterator[None]:
+        """Turn errors that the operator can fix into UserMistake."""
+        try:
+            yield
+        except StoreUnavailable as error:
+            problem = self._explain(error.__cause__)
+            if problem is None:
+                raise
+            raise UserMistake(problem) from error.__cause__
+
+    def _explain(self, error: object) -> str | None:
+        if not isinstance(error, psycopg.Error):
+            return None
+        if (code := error.sqlstate) is not None:
+            return f"the database {self.url} {_MISTAKES[code]}" if code in _MISTAKES else None
+        # libpq does not tell the code of an error that answers the start of a connection, only its
+        # text, which is in the server's language.
+        for host in (self._address.parameters.get("host") or "").split(","):
+            if host and not host.startswith("/") and not _is_known(host):
+                return f"the host {host!r} in {self.url} is not known: is it spelled right?"
+        try:
+            connect(self._address, dbname="postgres").close()
+        except psycopg.OperationalError:
+            if error.pgconn and (error.pgconn.needs_password or error.pgconn.used_password):
+                return f"the server of {self.url} refuses this user, or its password"
+            return None
+        return f"the database of {self.url} is not there, or not for this user: create it first"
+
+
+def from_url(url: str) -> PostgresStore:
+    """Make a store from a URL of PostgreSQL's; see `PostgresStore`."""
+    return PostgresStore(url)
+
+
+def _make_engine(connect: Callable[[], Connection]) -> Engine:
+    return create_engine(
+        "postgresql+psycopg://",
+        creator=connect,
+        poolclass=NullPool,
+        hide_parameters=True,  # keeps user content out of error logs
+        use_native_hstore=False,  # spares a query on connecting
+    )
+
+
+def _code(error: object) -> str | None:
+    return getattr(error, "sqlstate", None)
+
+
+def _is_known(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        return False
+    return True
