@@ -192,7 +192,7 @@ def test_a_path_is_not_a_url(url: str) -> None:
 def test_a_url_is_one_printable_line(url: str) -> None:
     """A line break, which an environment variable may end with, is named and not repeated."""
     assert mistake(url) == (
-        "a store URL holds printable characters only: remove line breaks, percent-encode the rest"
+        "a store URL holds printable characters only: remove line breaks, percent-encode others"
     )
 
 

@@ -39,7 +39,6 @@ STORES: list[Store] = [
 MAKERS: list[Callable[[str], Store]] = [open_store, SqliteStore]
 
 register("acme", SqliteStore)
-register("acme+memory", lambda url: MemoryStore())
 
 app = build_app(open_store("memory://"), defaults=True)
 service: StatusThing = app.st

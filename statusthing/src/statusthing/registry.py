@@ -137,7 +137,7 @@ def _split(url: str) -> tuple[str, str]:
     """Return the scheme in lower case, and what comes after its colon."""
     if not url.isprintable():
         raise UserMistake(
-            "a store URL holds printable characters only: remove line breaks, percent-encode the rest"
+            "a store URL holds printable characters only: remove line breaks, percent-encode others"
         )
     scheme, separator, rest = url.partition(":")
     scheme = scheme.lower()
