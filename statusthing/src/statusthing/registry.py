@@ -28,7 +28,8 @@ GROUP = "statusthing.stores"
 Factory = Callable[[str], Store]
 """Takes a URL, its scheme in lower case, and returns a store that is not open yet.
 
-It raises `UserMistake`, whose message is shown as it is, for a URL that it refuses.
+For a URL that it refuses it raises `UserMistake`, whose message is shown as it is, and so should
+hold no secret.
 """
 
 # RFC 3986, section 3.1, but not of one letter, which is a drive of Windows. The limit is there so
@@ -106,7 +107,7 @@ def open_store(url: str) -> Store:
     Raises:
         UserMistake: no store takes such a URL, or more than one, or its store refuses this one.
         StatusThingError: the store is broken: it cannot be loaded, its factory fails, or what it
-            makes is no store. The cause is chained.
+            makes is no store. What it raised is chained, without the words of the URL.
     """
     scheme, rest = _split(url)
     offers = [offer for offer in installed() if offer.name == scheme]
