@@ -105,6 +105,50 @@ def test_the_lifespan_opens_and_closes_the_store() -> None:
     assert heads == [1]
 
 
+def test_a_host_can_open_and_close_it() -> None:
+    """Within `async with`, the store is open with its defaults; after that it is closed."""
+    store = MemoryStore()
+
+    async def main() -> int:
+        async with build_app(store, defaults=True):
+            head = await store.read(lambda tx: tx.revision)
+        with pytest.raises(StoreClosed):
+            await store.read(lambda tx: tx.revision)
+        return head
+
+    assert asyncio.run(main()) == 1
+
+
+@pytest.mark.parametrize("host", [Starlette, FastAPI])
+def test_it_can_be_the_lifespan_of_its_host(host: type[Starlette]) -> None:
+    """A host that mounts it opens its store at startup, and closes it at shutdown."""
+    store = MemoryStore()
+    app = build_app(store)
+    outer = host(lifespan=lambda _: app)
+    outer.mount("/status", app)
+    heads: list[int] = []
+    sent: list[str] = []
+
+    async def receive() -> dict[str, str]:
+        if not sent:
+            return {"type": "lifespan.startup"}
+        heads.append(await store.read(lambda tx: tx.revision))
+        return {"type": "lifespan.shutdown"}
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    async def main() -> None:
+        await outer({"type": "lifespan", "app": outer, "state": {}}, receive, send)
+        with pytest.raises(StoreClosed):
+            await store.read(lambda tx: tx.revision)
+
+    asyncio.run(main())
+
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert heads == [0]
+
+
 class _Away(MemoryStore):
     async def open(self) -> None:
         raise StoreUnavailable("database at 10.1.2.3, password hunter2")

@@ -22,6 +22,7 @@ from statusthing import (
     StatusView,
     build_app,
     open_store,
+    register,
 )
 from statusthing.errors import InvalidArgument, NotFound, VersionConflict
 from statusthing.log import Change
@@ -36,6 +37,8 @@ STORES: list[Store] = [
     open_store("sqlite:///statusthing.db"),
 ]
 MAKERS: list[Callable[[str], Store]] = [open_store, SqliteStore]
+
+register("acme", SqliteStore)
 
 app = build_app(open_store("memory://"), defaults=True)
 service: StatusThing = app.st

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from statusthing.access import ANONYMOUS, TRUSTED, Principal, Role
 from statusthing.errors import StatusThingError
 from statusthing.model import ItemView, NoteView, StatusKind, StatusView
-from statusthing.registry import open_store
+from statusthing.registry import open_store, register
 from statusthing.service import StatusThing
 from statusthing.service.messages import StatusInput
 
@@ -45,4 +45,5 @@ __all__ = [
     "__version__",
     "build_app",
     "open_store",
+    "register",
 ]

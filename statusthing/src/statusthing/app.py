@@ -41,6 +41,8 @@ def build_app(
 
     It works at the root and mounted under a prefix, with and without lifespan events: the store is
     opened by whichever comes first, the lifespan or a request, and closed by the lifespan's end.
+    Frameworks keep lifespan events from what is mounted in them. There, `async with app:` does the
+    same, for example as the host's own lifespan: `Starlette(..., lifespan=lambda _: app)`.
 
     Args:
         store: where everything is kept; not open yet, or open.
@@ -117,6 +119,13 @@ class App:
         else:
             await send({"type": "websocket.close"})
 
+    async def __aenter__(self) -> None:
+        # Nothing is returned: Starlette would take it for the state that requests share.
+        await self._ready()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._close()
+
     async def _ready(self) -> None:
         if self._opened:
             return
@@ -137,6 +146,10 @@ class App:
             raise
         self._opened = True
 
+    async def _close(self) -> None:
+        self._opened = False
+        await self.st.store.close()
+
     async def _lifespan(
         self,
         receive: Receive,
@@ -150,8 +163,7 @@ class App:
             raise
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        self._opened = False
-        await self.st.store.close()
+        await self._close()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(

@@ -8,7 +8,9 @@ and its name.
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +22,7 @@ import click
 from statusthing import __version__
 from statusthing.errors import SchemaMismatch, StatusThingError, UserMistake, with_cause
 from statusthing.identity import is_loopback
-from statusthing.registry import installed, open_store, origin
+from statusthing.registry import installed, open_store
 from statusthing.store import Store
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = "sqlite:///statusthing.db"
 DEFAULT_ADDR = "127.0.0.1:9000"
+
+# In whatever a message quotes: an argument in the wrong place, or the words of a plugin.
+_CREDENTIALS = re.compile(r"(?<=://)\S+(?=@)")
 
 _store_option: Callable[[Any], Any] = click.option(
     "--store",
@@ -186,11 +191,13 @@ async def _migrate(store: Store) -> str:
 @command.command()
 @_store_option
 def stores(store: str) -> None:
-    """List the stores that are installed; an asterisk marks the one of --store."""
-    scheme = store.partition(":")[0]
-    for point in installed():
-        mark = "*" if point.name == scheme else " "
-        click.echo(f"{mark} {point.name}:  {origin(point)}")
+    """List the installed stores; * marks the one of --store, ! those that claim one scheme."""
+    scheme = store.partition(":")[0].lower()
+    offers = installed()
+    claims = Counter(offer.name for offer in offers)
+    for name, origin, _ in offers:
+        mark = "!" if claims[name] > 1 else "*" if name == scheme else " "
+        click.echo(f"{mark} {name}:  {origin}")
 
 
 def main() -> None:
@@ -219,5 +226,6 @@ def _exit_codes() -> Iterator[None]:
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(f"statusthing: {' '.join(message.split())}", err=True)
+    message = _CREDENTIALS.sub("***", " ".join(message.split()))
+    click.echo(f"statusthing: {message}", err=True)
     sys.exit(code)
