@@ -1,0 +1,100 @@
+"""A TCP proxy in front of a server, which loses what a test wants lost."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+Fault = Callable[[bytes], bool]
+"""Takes what a client has sent, and tells whether its connection breaks then."""
+
+
+class Proxy:
+    """Passes on what comes, both ways, until told otherwise.
+
+    Attributes:
+        before: breaks the connection instead of passing on what the client has sent.
+        after: passes it on, and breaks the connection before an answer comes.
+        refusing: whether new connections are closed at once.
+        cuts: how many connections were broken so far.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._server = (parts.hostname, parts.port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        port = self._listener.getsockname()[1]
+        self.url = parts._replace(
+            netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}"
+        ).geturl()
+        self.before: Fault = lambda _: False
+        self.after: Fault = lambda _: False
+        self.refusing = False
+        self.cuts = 0
+
+    def serve(self) -> None:
+        """Accept connections until `close`."""
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._pass_on, args=(client,), daemon=True).start()
+
+    def close(self) -> None:
+        """Accept no more."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _pass_on(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError):
+            if self.refusing:
+                return
+            with socket.create_connection(self._server) as server:
+                answers = threading.Thread(target=_copy, args=(server, client), daemon=True)
+                answers.start()
+                try:
+                    self._ask(client, server)
+                finally:
+                    for end in (client, server):
+                        with contextlib.suppress(OSError):
+                            end.shutdown(socket.SHUT_RDWR)
+                    answers.join()
+
+    def _ask(self, client: socket.socket, server: socket.socket) -> None:
+        while data := client.recv(65536):
+            if self.before(data):
+                self.cuts += 1
+                return
+            if self.after(data):
+                self.cuts += 1
+                client.shutdown(socket.SHUT_RDWR)  # first, so that no answer can slip through
+                server.sendall(data)
+                # The server acts on what was sent before it sees the end.
+                server.shutdown(socket.SHUT_WR)
+                while server.recv(65536):
+                    pass
+                return
+            server.sendall(data)
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def proxied(url: str) -> Iterator[Proxy]:
+    """Run a proxy in front of the server of a URL."""
+    proxy = Proxy(url)
+    thread = threading.Thread(target=proxy.serve, daemon=True)
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+        thread.join()
