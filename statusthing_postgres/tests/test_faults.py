@@ -318,12 +318,12 @@ def test_nobody_waits_for_a_server_that_stands_still(own: OwnPostgres, run: Run)
             outcome = type(error)
         return time.monotonic() - began, outcome
 
-    async def work(store: PostgresStore) -> list[tuple[float, object]]:
+    async def work(store: PostgresStore, new: PostgresStore) -> list[tuple[float, object]]:
         calls: list[Coroutine[Any, Any, Any]] = []
         for n in range(10):
             calls.append(store.read(lambda tx: tx.revision))
             calls.append(store.write(add(f"frozen {n}"), now=NOW))
-        calls.append(PostgresStore(url).open())
+        calls.append(new.open())
         return await asyncio.gather(*map(timed, calls))
 
     with own.database() as url:
@@ -334,7 +334,7 @@ def test_nobody_waits_for_a_server_that_stands_still(own: OwnPostgres, run: Run)
         for process in frozen:
             process.send_signal(signal.SIGSTOP)
         try:
-            outcomes = run(work(store))
+            outcomes = run(work(store, PostgresStore(url)))
         finally:
             for process in frozen:
                 process.send_signal(signal.SIGCONT)
@@ -398,9 +398,7 @@ def grows(some: list[Any]) -> None:
         time.sleep(0.01)
 
 
-def test_of_several_hosts_the_one_that_can_write_is_taken(
-    own: OwnPostgres, url: str, run: Run
-) -> None:
+def test_of_several_hosts_the_one_that_can_write_is_taken(url: str, run: Run) -> None:
     """A dead host and one that is read-only, as after a failover, are passed over."""
     with own_server("default_transaction_read_only=on") as standby:
         at = url.rpartition("@")[2]
