@@ -28,7 +28,7 @@ ALLOWED: dict[str, Imports] = {
     "statusthing.model": (set(), {"msgspec"}),
     "statusthing.log": ({"model"}, {"msgspec"}),
     "statusthing.access": ({"errors"}, {"msgspec"}),
-    "statusthing.store": ({"log", "model"}, {"msgspec"}),
+    "statusthing.store": ({"errors", "log", "model"}, {"msgspec"}),
     "statusthing.service": (
         {"access", "errors", "log", "model", "store"},
         {"msgspec", "uuid_utils"},
