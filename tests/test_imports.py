@@ -28,7 +28,7 @@ ALLOWED: dict[str, Imports] = {
     "statusthing.model": (set(), {"msgspec"}),
     "statusthing.log": ({"model"}, {"msgspec"}),
     "statusthing.access": ({"errors"}, {"msgspec"}),
-    "statusthing.store": ({"log", "model"}, {"msgspec"}),
+    "statusthing.store": ({"errors", "log", "model"}, {"msgspec"}),
     "statusthing.service": (
         {"access", "errors", "log", "model", "store"},
         {"msgspec", "uuid_utils"},
@@ -41,6 +41,7 @@ ALLOWED: dict[str, Imports] = {
         {"msgspec", "sqlalchemy", "alembic"},
     ),
     "statusthing_sqlite": ({"errors", "sql"}, {"sqlalchemy"}),
+    "statusthing_postgres": ({"errors", "sql", "store"}, {"msgspec", "psycopg", "sqlalchemy"}),
     "statusthing.registry": ({"errors", "store"}, set()),
     # The wire and the web, which know the service and never a store
     "statusthing.asgi": (set(), set()),
@@ -132,7 +133,7 @@ def of_the_software(package: str, root: Path) -> dict[str, Imports]:
 
 FOUND = {
     part: imports
-    for package in ("statusthing", "statusthing_sqlite")
+    for package in ("statusthing", "statusthing_sqlite", "statusthing_postgres")
     for part, imports in of_the_software(package, folder(package)).items()
 }
 

@@ -43,7 +43,7 @@ def test_all_distributions_are_here() -> None:
     """The other tests in this module see every distribution in the repository."""
     names = [folder.name for folder in FOLDERS]
 
-    assert names == ["statusthing", "statusthing_sqlite"]
+    assert names == ["statusthing", "statusthing_postgres", "statusthing_sqlite"]
 
 
 def test_versions_are_equal() -> None:
@@ -110,5 +110,5 @@ def test_stores_are_found_by_scheme() -> None:
     """The entry points name a callable for each scheme that the distributions bring."""
     found = {entry.name: entry.load() for entry in entry_points(group="statusthing.stores")}
 
-    assert {"memory", "sqlite"} <= found.keys()
+    assert {"memory", "postgres", "postgresql", "sqlite"} <= found.keys()
     assert all(callable(store) for store in found.values())

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import statusthing
+import statusthing_postgres
 import statusthing_sqlite
 from statusthing.access import PERMISSIONS
 from statusthing.service import OPERATIONS, messages
@@ -24,7 +25,7 @@ GENERATED = {"v1", "versions"}
 
 def modules() -> Iterator[tuple[str, Path]]:
     """Return the name and the file of every module that a person wrote."""
-    for package in ("statusthing", "statusthing_sqlite"):
+    for package in ("statusthing", "statusthing_sqlite", "statusthing_postgres"):
         spec = find_spec(package)
         assert spec is not None
         assert spec.origin is not None
@@ -49,7 +50,9 @@ def public(node: Definition, name: str) -> Iterator[tuple[str, Definition]]:
 
 
 @pytest.mark.parametrize(
-    "package", [statusthing, statusthing_sqlite], ids=lambda each: each.__name__
+    "package",
+    [statusthing, statusthing_sqlite, statusthing_postgres],
+    ids=lambda each: each.__name__,
 )
 def test_all_is_true_and_complete(package: types.ModuleType) -> None:
     """`__all__` lists, once each, the names that a package defines or takes from its modules."""

@@ -3,6 +3,9 @@
 It is the contract of `statusthing.store` in its plainest form. A state is never changed once it is
 committed: a write copies the tables that it touches and puts the new state in place of the old
 one, so that a snapshot is a reference, and rolling back is forgetting.
+
+`State`, `Reading` and `Writing` are of use to other stores as well: one that has all of its data in
+memory needs to add no more than how a committed unit is kept.
 """
 
 from __future__ import annotations
@@ -40,13 +43,18 @@ Q = TypeVar("Q", bound="Record | Change")
 
 _TICK = timedelta(microseconds=1)
 
-_Table = Mapping[Any, Any]
 
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """All of a store at one revision; nobody may change it, or anything in it.
 
-class _State(msgspec.Struct, frozen=True, kw_only=True):
-    """All of a store at one revision. Tables map a record's id, or a change's number, to it."""
+    Attributes:
+        tables: for each type of record, and `Change`, its rows by their `identity`.
+        revision: the head.
+        public_revision: see R21.
+        time: the head's time, see R20.
+    """
 
-    tables: Mapping[type[Any], _Table] = MappingProxyType(
+    tables: Mapping[type[Any], Mapping[Any, Any]] = MappingProxyType(
         dict.fromkeys((*RECORDS, Change), MappingProxyType({}))
     )
     revision: int = 0
@@ -62,7 +70,7 @@ class MemoryStore:
     schema = SchemaState(version="memory", created=True)
 
     def __init__(self) -> None:
-        self._state = _State()
+        self._state = State()
         self._writing = threading.Lock()
         self._unit = threading.local()
         self._wakeup: Wakeup | None = None
@@ -87,15 +95,14 @@ class MemoryStore:
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run a unit that only reads."""
         self._opened()
-        state = self._state
-        return self._run(work, _Reading(state.tables, state.revision, state))
+        return self._run(work, Reading(self._state))
 
     async def write(self, work: Callable[[Transaction], T], *, now: datetime) -> T:
         """Run a unit that may write; see `Store.write`."""
         wakeup = self._opened()
         self._check_alone()
         with self._writing:
-            unit = _Writing(self._state, now)
+            unit = Writing(self._state, now)
             result = self._run(work, unit)
             self._state = unit.commit()
             wakeup.announce(self._state.revision)
@@ -125,16 +132,21 @@ class MemoryStore:
             self._unit.running = False
 
 
-class _Reading:
-    """A transaction over one state."""
+class Reading:
+    """A transaction that only reads: the queries of `Transaction` over one state.
 
-    def __init__(self, tables: Mapping[type[Any], _Table], revision: int, head: _State) -> None:
-        self._tables = tables
-        self.revision = revision
-        self.public_revision = head.public_revision
-        self.now = head.time
+    Args:
+        state: what it sees.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._tables = state.tables
+        self.revision = state.revision
+        self.public_revision = state.public_revision
+        self.now = state.time
 
     def get(self, kind: type[R], id: str) -> R:
+        """See `Transaction.get`."""
         try:
             record: R = self._tables[kind][id]
         except KeyError:
@@ -142,6 +154,7 @@ class _Reading:
         return record
 
     def find(self, query: Query[Q]) -> Sequence[Q]:
+        """See `Transaction.find`."""
         rows = sorted(self._matching(query), key=_key)
         if query.newest_per is not None:
             rows = _newest_per(rows, *query.newest_per)
@@ -154,6 +167,7 @@ class _Reading:
         return copy.deepcopy(rows[: query.limit]) if query.kind is Change else rows[: query.limit]
 
     def count(self, query: Query[Any]) -> int:
+        """See `Transaction.count`."""
         return len(self.find(msgspec.structs.replace(query, after=None, limit=None)))
 
     def _matching(self, query: Query[Q]) -> Iterable[Q]:
@@ -164,18 +178,23 @@ class _Reading:
         )
 
     def add(self, record: Record) -> None:
+        """Raise TypeError."""
         _refuse_to_write()
 
     def replace(self, record: Record, *, expect: int) -> None:
+        """Raise TypeError."""
         _refuse_to_write()
 
     def remove(self, kind: type[Record], id: str) -> None:
+        """Raise TypeError."""
         _refuse_to_write()
 
     def remove_where(self, query: Query[Any], *, limit: int) -> int:
+        """Raise TypeError."""
         _refuse_to_write()
 
     def append(self, change: Change) -> None:
+        """Raise TypeError."""
         _refuse_to_write()
 
 
@@ -183,18 +202,30 @@ def _refuse_to_write() -> NoReturn:
     raise TypeError("a unit that only reads cannot write: run it with Store.write")
 
 
-class _Writing(_Reading):
-    """A transaction over copies of the tables that it touches."""
+class Writing(Reading):
+    """A transaction that writes: into copies of the tables that it touches, for one unit.
 
-    def __init__(self, head: _State, now: datetime) -> None:
-        super().__init__(head.tables, head.revision + 1, head)
+    Args:
+        head: the state that it starts from, which stays as it is.
+        now: the caller's clock, see R20.
+
+    Attributes:
+        touched: what the unit has done so far, by type and `identity`: the row that is there now,
+            or None where it was removed.
+    """
+
+    def __init__(self, head: State, now: datetime) -> None:
+        super().__init__(head)
+        self.revision = head.revision + 1
+        self.now = max(now, head.time + _TICK)
+        self.touched: dict[tuple[type[Any], Any], Any] = {}
         self._head = head
         self._copies: dict[type[Any], dict[Any, Any]] = {}
         self._changed = False
         self._appended = 0
-        self.now = max(now, head.time + _TICK)
 
     def add(self, record: Record) -> None:
+        """See `Transaction.add`."""
         kind = type(record)
         if record.id in self._tables[kind]:
             raise AlreadyExists(kind.__name__, "id", record.id)
@@ -202,6 +233,7 @@ class _Writing(_Reading):
         self._put(record)
 
     def replace(self, record: Record, *, expect: int) -> None:
+        """See `Transaction.replace`."""
         kind = type(record)
         actual = self.get(kind, record.id).version
         if actual != expect:
@@ -210,6 +242,7 @@ class _Writing(_Reading):
         self._put(record)
 
     def remove(self, kind: type[Record], id: str) -> None:
+        """See `Transaction.remove`."""
         self.get(kind, id)
         users = sum(
             self.count(Query(user, where={field: id}))
@@ -219,34 +252,40 @@ class _Writing(_Reading):
         )
         if users:
             raise InUse(kind.__name__, id, users)
-        del self._own(kind)[id]
+        self._set(kind, id, None)
         self._changed |= RECORDS[kind].logged
 
     def remove_where(self, query: Query[Any], *, limit: int) -> int:
+        """See `Transaction.remove_where`."""
         if query.kind is not Change and RECORDS[query.kind].logged:
             msg = f"{query.kind.__name__} is a logged type: remove such records one by one"
             raise TypeError(msg)
         doomed = self.find(msgspec.structs.replace(query, limit=limit))
-        table = self._own(query.kind)
         for row in doomed:
-            del table[_identity(row)]
+            self._set(query.kind, identity(row), None)
         return len(doomed)
 
     def append(self, change: Change) -> None:
+        """See `Transaction.append`."""
         if (change.revision, change.seq) != (self.revision, self._appended):
             msg = f"expected change {self.revision}/{self._appended}"
             raise UnloggedWrite(msg)
-        self._own(Change)[_identity(change)] = copy.deepcopy(change)
+        self._set(Change, identity(change), copy.deepcopy(change))
         self._appended += 1
         if change.public:
             self.public_revision = self.revision
 
-    def commit(self) -> _State:
+    def commit(self) -> State:
+        """Return the state behind the unit; it is up to the caller to put it in the head's place.
+
+        Raises:
+            UnloggedWrite: what the unit changed and what it logged do not agree (R19).
+        """
         if self._changed != bool(self._appended):
             raise UnloggedWrite("a unit must log what it changes, and change what it logs")
         if not self._appended:
             return msgspec.structs.replace(self._head, tables=self._tables)
-        return _State(
+        return State(
             tables=self._tables,
             revision=self.revision,
             public_revision=self.public_revision,
@@ -268,17 +307,22 @@ class _Writing(_Reading):
                 raise MissingReference(target.__name__, value, field)
 
     def _put(self, record: Record) -> None:
-        self._own(type(record))[record.id] = record
+        self._set(type(record), record.id, record)
         self._changed |= RECORDS[type(record)].logged
 
-    def _own(self, kind: type[Any]) -> dict[Any, Any]:
+    def _set(self, kind: type[Any], key: Any, row: Record | Change | None) -> None:
         if kind not in self._copies:
             self._copies[kind] = dict(self._tables[kind])
             self._tables = {**self._tables, **self._copies}
-        return self._copies[kind]
+        if row is None:
+            del self._copies[kind][key]
+        else:
+            self._copies[kind][key] = row
+        self.touched[kind, key] = row
 
 
-def _identity(row: Record | Change) -> Any:
+def identity(row: Record | Change) -> Any:
+    """Return the key of a row in its table: a record's id, or a change's `(revision, seq)`."""
     return row.id if isinstance(row, Record) else _key(row)
 
 
@@ -302,8 +346,8 @@ def _newest_per(rows: list[Q], field: str, n: int) -> list[Q]:
     groups = defaultdict(list)
     for row in rows:
         groups[getattr(row, field)].append(row)
-    kept = {_identity(row) for group in groups.values() for row in group[-n:]}
-    return [row for row in rows if _identity(row) in kept]
+    kept = {identity(row) for group in groups.values() for row in group[-n:]}
+    return [row for row in rows if identity(row) in kept]
 
 
 def from_url(url: str) -> MemoryStore:

@@ -11,9 +11,10 @@ All instants are timezone-aware and in UTC, with microseconds. All text is kept 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
@@ -125,12 +126,21 @@ class RecordSpec(msgspec.Struct, frozen=True, kw_only=True):
         indexes: further fields that queries ask for.
         logged: whether a change to such a record is a change of the store's history. A type that is
             not logged has an `expires` field.
+        upgrades: one function for each time that the fields changed since the first release; it
+            takes the fields as JSON-able data of the numbering before it, and returns them for the
+            next. See `statusthing.store.unpack`.
     """
 
     unique: tuple[str, ...] = ()
     references: Mapping[str, type[Record]] = MappingProxyType({})
     indexes: tuple[str, ...] = ()
     logged: bool = True
+    upgrades: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = ()
+
+    @property
+    def schema(self) -> int:
+        """The number of the fields as they are now, from 1."""
+        return len(self.upgrades) + 1
 
 
 RECORDS: Mapping[type[Record], RecordSpec] = MappingProxyType(

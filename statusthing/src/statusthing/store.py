@@ -86,8 +86,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
+from statusthing.errors import SchemaTooNew, StoreError
 from statusthing.log import Change
-from statusthing.model import Record
+from statusthing.model import RECORDS, Record, RecordSpec
 
 T = TypeVar("T")
 R = TypeVar("R", bound="Record")
@@ -213,3 +214,66 @@ class Store(Protocol):
 
     async def wait(self, after: int) -> int:
         """Return the head once it is above `after` (R22)."""
+
+
+# The log is no record type, but is kept beside the records.
+_LOG = RecordSpec()
+
+
+def _specs() -> dict[type[Any], RecordSpec]:
+    return {**RECORDS, Change: _LOG}
+
+
+def schemas() -> dict[str, int]:
+    """Return the schema number that `pack` gives to each kind, by the kind's name.
+
+    A store that keeps packed data keeps these numbers beside it, to tell at `open` whether the data
+    is older or newer than the software (R23).
+    """
+    return {kind.__name__: spec.schema for kind, spec in _specs().items()}
+
+
+def pack(row: Record | Change) -> dict[str, Any]:
+    """Turn a record or an entry of the log into JSON-able data.
+
+    It holds the name of the kind, the number of its schema, and all fields: text as it is,
+    enumerations by value, instants in UTC as RFC 3339 writes them, exact to the microsecond. That
+    text of instants does not sort by time; see `statusthing.model.microseconds`.
+    """
+    kind = type(row)
+    return {
+        "kind": kind.__name__,
+        "schema": _specs()[kind].schema,
+        "fields": msgspec.to_builtins(row),
+    }
+
+
+def unpack(data: Mapping[str, Any]) -> Record | Change:
+    """Turn what `pack` made, now or in an older version of this software, back into what it was.
+
+    The fields of an older schema go through the upgrades of its `RecordSpec`, one after the other.
+
+    Raises:
+        SchemaTooNew: the kind, or its schema, is not known yet.
+        StoreError: this is not what `pack` makes; fields that are missing, or too many, count too.
+    """
+    match data:
+        case {"kind": str(name), "schema": int(number), "fields": dict(fields)} if number > 0:
+            pass
+        case _:
+            raise StoreError("the data is not a packed record: it lacks kind, schema or fields")
+    if number > schemas().get(name, 0):
+        msg = f"the data holds a {name} of schema {number}: install the newer version"
+        raise SchemaTooNew(msg)
+    kind = {each.__name__: each for each in _specs()}[name]
+    try:
+        for upgrade in _specs()[kind].upgrades[number - 1 :]:
+            fields = upgrade(dict(fields))
+        row: Record | Change = msgspec.convert(fields, kind)
+    except (LookupError, TypeError, ValueError) as error:
+        msg = f"a packed {name} of schema {number} is damaged: {error}"
+        raise StoreError(msg) from error
+    if wrong := sorted(fields.keys() ^ set(kind.__struct_fields__)):
+        msg = f"a packed {name} of schema {number} lacks, or should not have: {', '.join(wrong)}"
+        raise StoreError(msg)
+    return row

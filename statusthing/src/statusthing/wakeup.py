@@ -1,4 +1,8 @@
-"""Waking those who wait for the head of a store, from any thread and on any event loop."""
+"""Waking those who wait for the head of a store, from any thread and on any event loop.
+
+This is most of what `Store.wait` needs (R22): a store announces the heads that it commits, and
+those of other processes as it learns of them.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,11 @@ from statusthing.errors import StoreClosed
 
 
 class Wakeup:
-    """Knows the newest head that was announced, and whom to tell of a newer one."""
+    """Knows the newest head that was announced, and whom to tell of a newer one.
+
+    A store makes one each time that it is opened, announces the head that it finds, and closes it
+    when it is closed. Every method may be called from any thread.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -19,7 +27,7 @@ class Wakeup:
         self._waiting: set[asyncio.Future[None]] = set()
 
     def announce(self, head: int) -> None:
-        """Tell that the store's head is at least `head`."""
+        """Tell that the store's head is at least `head`; an older one does nothing."""
         with self._lock:
             if head <= self._head:
                 return
@@ -33,7 +41,9 @@ class Wakeup:
             self._wake()
 
     async def wait(self, after: int) -> int:
-        """Return the head once it is above `after`.
+        """Return the newest head that was announced, once it is above `after`.
+
+        Cancelling it is harmless.
 
         Raises:
             StoreClosed: the store was closed before or meanwhile.
