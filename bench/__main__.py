@@ -11,13 +11,15 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psutil
+from tests.postgres import Postgres, any_server
 
-from bench import Measure, report, startup, store
-from bench.calls import GRPC, JSON, Pace, compare
-from bench.processes import STATUSTHING, serving
+from bench import Measure, inserts, report, startup, store, wakeup
+from bench.calls import GRPC, JSON, Pace, compare, in_turns, load_of
+from bench.processes import STATUSTHING, Process, serving
 from statusthing.v1.services_pb2 import AddNoteRequest, GetItemRequest
 
 THOROUGH = Pace(rounds=3, seconds=5)
@@ -30,17 +32,59 @@ def measures(pace: Pace, folder: Path) -> Iterator[tuple[str, Measure]]:
     """Take all measures, each with its name."""
     yield "import", startup.importing(4 * pace.rounds)
     yield "serve", startup.starting(pace.rounds)
-    few = asyncio.run(store.fill(folder, FEW))
-    many = asyncio.run(store.fill(folder, MANY))
+    few = asyncio.run(store.fill(f"sqlite:///{folder}/few.db", FEW))
+    many = asyncio.run(store.fill(f"sqlite:///{folder}/many.db", MANY))
     yield "ListItems", asyncio.run(store.listing(few, many, 10 * pace.rounds))
-    get = [GetItemRequest(item_id=id) for id in many.items]
-    text = "We have found the cause. The repair takes another hour."
-    add = [AddNoteRequest(item_id=id, note_text=text) for id in many.items]
-    with serving(folder / "statusthing.log", *STATUSTHING, f"--store={many.url}") as server:
+    with _serving(folder, many) as server:
+        get, add = _requests(many)
         yield "GetItem", compare(server, "GetItem", JSON, get, pace=pace, folder=folder)
         yield "GetItem, gRPC", compare(server, "GetItem", GRPC, get, pace=pace, folder=folder)
         # The last, because it makes the items larger.
         yield "AddNote", compare(server, "AddNote", JSON, add, pace=pace, folder=folder)
+    with any_server() as postgres, postgres.database() as url:
+        yield from _measures_on_postgres(pace, folder, postgres, url)
+
+
+def _measures_on_postgres(
+    pace: Pace, folder: Path, postgres: Postgres, url: str
+) -> Iterator[tuple[str, Measure]]:
+    same = asyncio.run(store.fill(f"sqlite:///{folder}/same.db", MANY))
+    many = asyncio.run(store.fill(url, MANY))
+    listed = store.listing_on_postgres(many, same, 10 * pace.rounds)
+    yield "ListItems, PostgreSQL", asyncio.run(listed)
+    with _serving(folder, many) as server:
+        get, add = _requests(many)
+        yield "GetItem, PostgreSQL", compare(server, "GetItem", JSON, get, pace=pace, folder=folder)
+        with postgres.database() as other:
+            yield (
+                "AddNote, PostgreSQL",
+                in_turns(
+                    {
+                        "statusthing": lambda: load_of(server, "AddNote", JSON, add, pace.seconds),
+                        "inserts": lambda: inserts.insert(other, pace.seconds),
+                    },
+                    pace.rounds,
+                ),
+            )
+    yield (
+        "wait",
+        {
+            name: wakeup.waking(filled.url, 7 * pace.rounds)
+            for name, filled in {"postgres": many, "sqlite": same}.items()
+        },
+    )
+
+
+def _serving(folder: Path, filled: store.Filled) -> AbstractContextManager[Process]:
+    return serving(folder / "statusthing.log", *STATUSTHING, f"--store={filled.url}")
+
+
+def _requests(filled: store.Filled) -> tuple[list[GetItemRequest], list[AddNoteRequest]]:
+    text = "We have found the cause. The repair takes another hour."
+    return (
+        [GetItemRequest(item_id=id) for id in filled.items],
+        [AddNoteRequest(item_id=id, note_text=text) for id in filled.items],
+    )
 
 
 def main() -> None:

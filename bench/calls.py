@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
@@ -71,11 +72,10 @@ def compare(
         folder: for the files that the baselines need.
 
     Returns:
-        The medians of the rounds. Ratios are taken within a round, because other work on the
-        machine changes from round to round.
+        See `in_turns`.
     """
     method = _METHODS[rpc]
-    path = f"/{method.containing_service.full_name}/{rpc}"
+    path = _path(rpc)
     bodies = [protocol.encode(request) for request in requests]
     body = post(server.address, path, JSON.encode(requests[0]))
     answer = getattr(services_pb2, method.output_type.name)()
@@ -87,14 +87,28 @@ def compare(
             if repeated != answer:
                 raise RuntimeError(f"{name} answers {repeated}, StatusThing {answer}")
         programs = {"statusthing": server, **baselines}
-        rounds = [
+        return in_turns(
             {
-                name: _turn(process, protocol, path, bodies, pace.seconds)
+                name: partial(load_of, process, rpc, protocol, requests, pace.seconds)
                 for name, process in programs.items()
-            }
-            for _ in range(pace.rounds)
-        ]
-    return _medians([_with_ratios(taken) for taken in rounds])
+            },
+            pace.rounds,
+        )
+
+
+def in_turns(programs: Mapping[str, Callable[[], Figures]], rounds: int) -> Measure:
+    """Measure StatusThing and baselines, each once in a round.
+
+    Returns:
+        The medians of the rounds. Ratios are taken within a round, because other work on the
+        machine changes from round to round.
+    """
+    taken = [{name: measure() for name, measure in programs.items()} for _ in range(rounds)]
+    return _medians([_with_ratios(each) for each in taken])
+
+
+def _path(rpc: str) -> str:
+    return f"/{_METHODS[rpc].containing_service.full_name}/{rpc}"
 
 
 @contextmanager
@@ -113,9 +127,12 @@ def _baselines(
         yield {"echo": echo, "bare": bare}
 
 
-def _turn(
-    process: Process, protocol: Protocol, path: str, bodies: list[bytes], seconds: float
+def load_of(
+    process: Process, rpc: str, protocol: Protocol, requests: Sequence[Message], seconds: float
 ) -> Figures:
+    """Measure the answers of one program to an RPC, for so many seconds after a warm-up."""
+    path = _path(rpc)
+    bodies = [protocol.encode(request) for request in requests]
     size = len(protocol.ask(process.address, path, bodies[0]))
     call = load.Call(path, bodies, size)
     warm_up = protocol.load(process.address, call, seconds * WARM_UP)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import NamedTuple
 
-from bench import Measure, load
+from bench import Figures, Measure, load
 from bench.processes import ROOT
 
 PAGE = ROOT / "docs" / "explanation" / "performance.md"
@@ -63,6 +63,27 @@ LIMITS = (
     Limit("ListItems", "1000 items/100 items", "median_ms", "1 000 items, times 100 items'", 12),
     Limit("ListItems", "100 items", "statements", "100 items, SQL statements", 4),
     Limit("ListItems", "1000 items", "statements", "1 000 items, SQL statements", 4),
+    Limit(
+        "GetItem, PostgreSQL",
+        "statusthing/echo",
+        "rps",
+        "calls per second, times echo's",
+        0.2,
+        least=True,
+    ),
+    Limit("GetItem, PostgreSQL", "statusthing", "errors", "failures", 0),
+    Limit(
+        "AddNote, PostgreSQL",
+        "statusthing/inserts",
+        "rps",
+        "calls per second, times bare inserts'",
+        0.25,
+        least=True,
+    ),
+    Limit("AddNote, PostgreSQL", "statusthing", "errors", "failures", 0),
+    Limit("ListItems, PostgreSQL", "postgres/sqlite", "median_ms", "times SQLite's", 1.5),
+    Limit("wait", "postgres", "median_ms", "woken by another process, PostgreSQL, ms", 20),
+    Limit("wait", "sqlite", "median_ms", "woken by another process, SQLite, ms", 150),
     Limit("import", "import", "ms", "more than bare Python, ms", 150),
     Limit("serve", "serve", "first_answer_seconds", "first answer, seconds", 1.5),
     Limit("serve", "serve", "resident_mib", "resident when idle, MiB", 90),
@@ -113,7 +134,7 @@ def tables(results: Results, busy: float) -> str:
             f"|---|---|{'---|' * len(_COLUMNS)}",
             *(
                 f"| {name} | {program} | "
-                + " | ".join(_short(figures[figure]) for figure in _COLUMNS.values())
+                + " | ".join(_cell(figures, figure) for figure in _COLUMNS.values())
                 + " |"
                 for name, measure in results.items()
                 for program, figures in measure.items()
@@ -129,6 +150,10 @@ def _verdict(verdict: Verdict) -> str:
     bound = f"at {'least' if limit.least else 'most'} {limit.bound:g}"
     kept = "ok" if verdict.kept else "missed"
     return f"| {limit.measure} | {limit.meaning} | {bound} | {_short(verdict.measured)} | {kept} |"
+
+
+def _cell(figures: Figures, figure: str) -> str:
+    return _short(figures[figure]) if figure in figures else ""
 
 
 def _short(number: float) -> str:

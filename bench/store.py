@@ -1,4 +1,4 @@
-"""A store to measure with, and what its longest list takes in process."""
+"""Stores to measure with, and what their longest list takes in process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import sqlite3
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -34,9 +33,8 @@ class Filled(NamedTuple):
     items: list[str]
 
 
-async def fill(folder: Path, items: int) -> Filled:
-    """Make a store with so many items in a folder."""
-    url = f"sqlite:///{folder}/{items}.db"
+async def fill(url: str, items: int) -> Filled:
+    """Put so many items into an empty store."""
     async with StatusThing(open_store(url), clock=lambda: TIME) as st:
         status = await st.statuses.add(name="Operational", kind=StatusKind.UP)
 
@@ -55,22 +53,37 @@ async def fill(folder: Path, items: int) -> Filled:
 
 
 async def listing(few: Filled, many: Filled, times: int) -> Measure:
-    """Measure ListItems with all notes on two stores in turns, from the query to the JSON's bytes.
+    """Measure ListItems with all notes on two SQLite files of different size.
 
     The statements are counted without those that begin and end a transaction.
     """
     small, large = f"{len(few.items)} items", f"{len(many.items)} items"
-    async with (
-        StatusThing(open_store(few.url)) as fewer,
-        StatusThing(open_store(many.url)) as more,
-    ):
-        turns = [(await _list(fewer), await _list(more)) for _ in range(times)]
-    few_ms, many_ms = (median(column) for column in zip(*turns, strict=True))
+    few_ms, many_ms = await _in_turns(few, many, times)
     return {
         small: {"median_ms": few_ms, "statements": await _statements(few)},
         large: {"median_ms": many_ms, "statements": await _statements(many)},
         f"{large}/{small}": {"median_ms": many_ms / few_ms},
     }
+
+
+async def listing_on_postgres(postgres: Filled, sqlite: Filled, times: int) -> Measure:
+    """Measure ListItems with all notes on two databases with the same items."""
+    postgres_ms, sqlite_ms = await _in_turns(postgres, sqlite, times)
+    return {
+        "postgres": {"median_ms": postgres_ms},
+        "sqlite": {"median_ms": sqlite_ms},
+        "postgres/sqlite": {"median_ms": postgres_ms / sqlite_ms},
+    }
+
+
+async def _in_turns(one: Filled, other: Filled, times: int) -> list[float]:
+    """Return how many milliseconds each takes, from the query to the JSON's bytes."""
+    async with (
+        StatusThing(open_store(one.url)) as first,
+        StatusThing(open_store(other.url)) as second,
+    ):
+        turns = [(await _list(first), await _list(second)) for _ in range(times)]
+    return [median(column) for column in zip(*turns, strict=True)]
 
 
 async def _list(st: StatusThing) -> float:
