@@ -134,7 +134,7 @@ class OwnPostgres(Postgres):
         except FileNotFoundError:
             return False
         # The file of a server that has crashed is still there, with another process in it.
-        return lines[0] == str(self.pid) and "ready" in "".join(lines[_READY_LINE:])
+        return lines[:1] == [str(self.pid)] and "ready" in "".join(lines[_READY_LINE:])
 
     def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         with self.log.open("ab") as log:

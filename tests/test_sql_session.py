@@ -86,15 +86,17 @@ def test_values_that_belong_to_the_statement(session: Session) -> None:
 
 def test_a_transaction(session: Session) -> None:
     """What was rolled back is gone, and what was committed stays."""
-    session.begin()
+    query = Query(Status)
+    find = statements.find(statements.shape_and_parameters(query)[0], SqliteStore.member)
+    first = session.begin(Status, find)
     add(session, status("a"))
     session.commit()
-    session.begin()
+    second = session.begin(Status, find)
     add(session, status("b"))
     session.rollback()
 
-    assert session.value(statements.VERSION[Status], {"id_is": "a"}) == 1
-    assert session.value(statements.VERSION[Status], {"id_is": "b"}) is None
+    assert (first, second) == ([], [status("a")])
+    assert session.find(Status, find, {}) == [status("a")]
 
 
 def test_errors_are_those_of_sqlalchemy(session: Session) -> None:

@@ -208,7 +208,8 @@ def test_the_text_of_a_statement_does_not_depend_on_its_values(
         ids = frozenset(map(str, range(size)))
         run(store.read(lambda transaction, ids=ids: transaction.find(Query(Item, {"id": ids}))))  # type: ignore[misc]
 
-    texts = [re.sub("'.*'", "?", text) for text in selects(executed)]
+    found = [text for text in selects(executed) if "statusthing_items" in text]
+    texts = [re.sub("'.*'", "?", text) for text in found]
     assert len(texts) == 4
     assert len(set(texts)) == 1
 

@@ -140,13 +140,13 @@ class PostgresStore(SqlStore):
 
     def connect_reader(self) -> Session:
         """Open a connection for reading."""
-        return Session(
-            self._engine.connect(), lambda: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        )
+        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        return Session(self._engine.connect(), lambda: begin, together=True)
 
     def connect_writer(self) -> Session:
         """Open the connection that writes."""
-        return Session(self._engine.connect(), lambda: "BEGIN ISOLATION LEVEL READ COMMITTED")
+        begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
+        return Session(self._engine.connect(), lambda: begin, together=True)
 
     def writer_lock(self) -> AbstractContextManager[None]:
         """Leave it to the lock on the head's row."""

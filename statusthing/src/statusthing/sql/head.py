@@ -1,4 +1,4 @@
-"""The one row of the head: what the log has come to."""
+"""The one row of the head, what the log has come to: each transaction begins with reading it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,14 @@ class Head(msgspec.Struct, frozen=True):
     time: datetime
 
 
-def read_head(session: Session, *, lock: bool = False) -> Head:
-    """Read the head; `lock` keeps other writers away from it where the database locks rows."""
-    [found] = session.find(Head, LOCK if lock else READ, {})
+def begin(session: Session, *, lock: bool = False) -> Head:
+    """Begin a transaction, and return the head.
+
+    Args:
+        session: where.
+        lock: keep other writers away from the head, where the database locks rows.
+    """
+    [found] = session.begin(Head, LOCK if lock else READ)
     return found
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from statusthing.errors import StoreClosed, StoreUnavailable
 from statusthing.sql.database import Database
+from statusthing.sql.head import begin
 from statusthing.sql.session import Session
 from statusthing.sql.transaction import CANNOT_SERVE, Reading
 from statusthing.store import Transaction
@@ -33,6 +34,11 @@ class _Reader:
         self.lock = threading.Lock()
         self.closed = False
         self.lost = False
+
+    def note(self, failure: DBAPIError | None) -> None:
+        if failure is not None:
+            self.closed = True
+            self.lost |= failure.connection_invalidated
 
     def close(self) -> None:
         with self.lock:
@@ -91,22 +97,17 @@ class Readers:
         with reader.lock:
             if reader.closed:
                 raise StoreClosed(_CLOSED)
-            session = reader.session
-            reading = Reading(session, self._database)
             try:
-                session.begin()
+                reading = Reading(reader.session, self._database, begin(reader.session))
                 try:
                     return work(reading)
                 finally:
+                    reader.note(reading.failure)
                     # Not rolled back: after that, psycopg would prepare every statement anew.
-                    session.commit()
+                    reader.session.commit()
             except DBAPIError as error:
-                reading.failure = error
+                reader.note(error)
                 raise StoreUnavailable(CANNOT_SERVE) from error.orig
-            finally:
-                if reading.failure is not None:
-                    reader.closed = True
-                    reader.lost = reading.failure.connection_invalidated
 
     def close(self) -> None:
         """Close every connection, each as soon as the unit that is using it has ended."""

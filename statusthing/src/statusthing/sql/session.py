@@ -22,6 +22,9 @@ T = TypeVar("T")
 
 Statement = Select[Any] | UpdateBase
 
+Bound = Sequence[Any] | Mapping[str, Any]
+"""The parameters of a statement, as the driver takes them."""
+
 
 class Session:
     """A connection, for one thread at a time.
@@ -31,13 +34,17 @@ class Session:
     Args:
         connection: SQLAlchemy's, which nothing else uses.
         begin: returns the statement that begins a transaction; may raise StoreUnavailable.
+        together: whether the driver takes several statements at once, if they have no parameters.
     """
 
-    def __init__(self, connection: Connection, begin: Callable[[], str]) -> None:
+    def __init__(
+        self, connection: Connection, begin: Callable[[], str], *, together: bool = False
+    ) -> None:
         self._connection = connection
         self._dialect = connection.dialect
         self._error = connection.dialect.loaded_dbapi.Error
         self._begin = begin
+        self._together = together
         # Not SQLAlchemy's proxy for it, through which each call would go.
         self._driver = cast("DBAPIConnection", connection.connection.dbapi_connection)
         self._cursor = self._driver.cursor()
@@ -53,8 +60,7 @@ class Session:
             parameters: a value for each parameter.
         """
         self._execute(statement, parameters)
-        found: list[T] = self._call(_maker(kind, statement, self._dialect), self._cursor)
-        return found
+        return self._found(kind, statement)
 
     def value(self, statement: Select[Any], parameters: Mapping[str, Any]) -> Any:
         """Return the one integer or text of the one row that is found, or None without a row."""
@@ -68,9 +74,29 @@ class Session:
         changed: int = self._cursor.rowcount
         return changed
 
-    def begin(self) -> None:
-        """Begin a transaction."""
-        self.run(self._begin())
+    def bind(self, statement: UpdateBase, parameters: Mapping[str, Any]) -> Bound:
+        """Convert parameters now, for `change_all`."""
+        return _prepare(statement, self._dialect).bind(parameters)
+
+    def change_all(self, statement: UpdateBase, parameters: Sequence[Bound]) -> None:
+        """Change rows once for each set of parameters, which are bound already."""
+        self._call(
+            self._cursor.executemany, _prepare(statement, self._dialect).text, list(parameters)
+        )
+
+    def begin(self, kind: Callable[..., T], statement: Select[Any]) -> Sequence[T]:
+        """Begin a transaction, and return the first rows that are found in it.
+
+        That is one message to a server and back, if the driver can.
+        """
+        text = self._begin()
+        if self._together:
+            self.run(f"{text}; {_prepare(statement, self._dialect).text}")
+            self._cursor.nextset()
+        else:
+            self.run(text)
+            self._execute(statement, {})
+        return self._found(kind, statement)
 
     def commit(self) -> None:
         """Commit the transaction."""
@@ -88,6 +114,10 @@ class Session:
         """Close the connection, whatever state it is in."""
         self._connection.invalidate()
         self._connection.close()
+
+    def _found(self, kind: Callable[..., T], statement: Select[Any]) -> Sequence[T]:
+        found: list[T] = self._call(_maker(kind, statement, self._dialect), self._cursor)
+        return found
 
     def _execute(self, statement: Statement, parameters: Mapping[str, Any]) -> None:
         prepared = _prepare(statement, self._dialect)
@@ -122,7 +152,7 @@ class _Prepared:
             for name in compiled.positiontup or compiled.params
         ]
 
-    def bind(self, values: Mapping[str, Any]) -> Sequence[Any] | Mapping[str, Any]:
+    def bind(self, values: Mapping[str, Any]) -> Bound:
         """Convert values, and put them into the order that the text has, or name them."""
         values = {**self._constants, **values}
         if self._positional:

@@ -29,8 +29,8 @@ from statusthing.log import Change
 from statusthing.model import RECORDS, Record
 from statusthing.sql import statements
 from statusthing.sql.database import Database
-from statusthing.sql.head import Head, read_head
-from statusthing.sql.session import Session
+from statusthing.sql.head import Head
+from statusthing.sql.session import Bound, Session
 from statusthing.store import Query
 
 P = ParamSpec("P")
@@ -45,28 +45,27 @@ _TICK = timedelta(microseconds=1)
 
 
 class Reading:
-    """A transaction that only reads; `failure` is the error with which the database ended it."""
+    """A transaction that only reads.
 
-    def __init__(self, session: Session, database: Database) -> None:
+    Args:
+        session: over which.
+        database: whose.
+        head: as the transaction found it.
+
+    Attributes:
+        revision: see R18.
+        public_revision: see R21.
+        now: see R20.
+        failure: the error with which the database ended the transaction.
+    """
+
+    def __init__(self, session: Session, database: Database, head: Head) -> None:
         self._session = session
         self._database = database
-        self._head: Head | None = None
+        self.revision = head.revision
+        self.public_revision = head.public_revision
+        self.now = head.time
         self.failure: DBAPIError | None = None
-
-    @property
-    def revision(self) -> int:
-        """See R18."""
-        return self._snapshot().revision
-
-    @property
-    def public_revision(self) -> int:
-        """See R21."""
-        return self._snapshot().public_revision
-
-    @property
-    def now(self) -> datetime:
-        """See R20."""
-        return self._snapshot().time
 
     def get(self, kind: type[R], id: str) -> R:
         """Return the record, or raise NotFound."""
@@ -110,11 +109,6 @@ class Reading:
         """Refuse to write."""
         _refuse_to_write()
 
-    def _snapshot(self) -> Head:
-        if self._head is None:
-            self._head = self._ask(read_head, self._session)
-        return self._head
-
     def _ask(self, ask: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
         self._check()
         try:
@@ -135,20 +129,31 @@ def _refuse_to_write() -> NoReturn:
     raise TypeError("a unit that only reads cannot write: run it with Store.write")
 
 
+_APPEND = statements.INSERT[Change]
+
+
+def write_log(session: Session, log: list[Bound]) -> None:
+    """Put changes into the database, and empty the list of them."""
+    if log:
+        session.change_all(_APPEND, log)
+        log.clear()
+
+
 class Writing(Reading):
     """A transaction that may write.
 
     Args:
         session: over which.
         database: whose.
-        head: what the unit finds.
+        head: as the unit finds it.
         now: the caller's clock.
+        log: the changes of this unit and of those before it that are not in the database yet. They
+            get there all at once, when somebody asks for changes, or before the commit.
         careful: make a savepoint for each change, so that a refused one can be undone alone.
 
     Attributes:
         touched: whether it wrote.
-        repeat: whether the unit has to be run again, carefully: a change was refused, which aborted
-            the whole transaction. Most units meet no refusal, and are spared the savepoints.
+        refused: whether a change was refused, and the database undid the whole transaction.
     """
 
     def __init__(
@@ -157,33 +162,30 @@ class Writing(Reading):
         database: Database,
         head: Head,
         now: datetime,
+        log: list[Bound],
         *,
-        careful: bool = False,
+        careful: bool,
     ) -> None:
-        super().__init__(session, database)
-        self._careful = careful
+        super().__init__(session, database, head)
+        self.revision = head.revision + 1
+        self.now = max(now, head.time + _TICK)
         self._before = head
-        self._now = max(now, head.time + _TICK)
-        self._public = False
+        self._log = log
+        self._careful = careful
         self._changed = False
         self._appended = 0
         self.touched = False
-        self.repeat = False
+        self.refused = False
 
-    @property
-    def revision(self) -> int:
-        """See R18."""
-        return self._before.revision + 1
+    def find(self, query: Query[Q]) -> Sequence[Q]:
+        """Return what matches, in order (R14-R16)."""
+        self._bring_up_to_date(query.kind)
+        return super().find(query)
 
-    @property
-    def public_revision(self) -> int:
-        """See R21."""
-        return self.revision if self._public else self._before.public_revision
-
-    @property
-    def now(self) -> datetime:
-        """See R20."""
-        return self._now
+    def count(self, query: Query[Any]) -> int:
+        """Count what matches (R17)."""
+        self._bring_up_to_date(query.kind)
+        return super().count(query)
 
     def add(self, record: Record) -> None:
         """See R10."""
@@ -226,6 +228,7 @@ class Writing(Reading):
         if query.kind is not Change and RECORDS[query.kind].logged:
             msg = f"{query.kind.__name__} is a logged type: remove such records one by one"
             raise TypeError(msg)
+        self._bring_up_to_date(query.kind)
         shape, parameters = statements.shape_and_parameters(
             msgspec.structs.replace(query, limit=limit)
         )
@@ -237,9 +240,17 @@ class Writing(Reading):
         if (change.revision, change.seq) != (self.revision, self._appended):
             msg = f"expected change {self.revision}/{self._appended}"
             raise UnloggedWrite(msg)
-        self._change(statements.INSERT[Change], msgspec.structs.asdict(change))
+        # Bound now, so that it is kept as it is now, whatever the caller does to it later (R9).
+        self._log.append(self._session.bind(_APPEND, msgspec.structs.asdict(change)))
         self._appended += 1
-        self._public |= change.public
+        self.touched = True
+        if change.public:
+            self.public_revision = self.revision
+
+    @property
+    def dirty(self) -> bool:
+        """Whether there is something to undo, if the unit is not to count."""
+        return self.touched or self.failure is not None
 
     @property
     def head(self) -> Head:
@@ -258,6 +269,16 @@ class Writing(Reading):
         self._check()
         if self._changed != bool(self._appended):
             raise UnloggedWrite("a unit must log what it changes, and change what it logs")
+        if self._careful:
+            self._bring_up_to_date(Change)
+
+    def forget(self) -> None:
+        """Drop the changes that are not in the database yet."""
+        self._log.clear()
+
+    def _bring_up_to_date(self, kind: type[Any]) -> None:
+        if kind is Change:
+            self._ask(write_log, self._session, self._log)
 
     def _change(self, statement: UpdateBase, parameters: Mapping[str, Any]) -> int:
         """Change rows, and return how many; lets only refusals through as DBAPIError."""
@@ -280,7 +301,7 @@ class Writing(Reading):
         if self._careful:
             self._session.run("ROLLBACK TO SAVEPOINT change")
         elif self._database.refusal_aborts:
-            self.repeat = True
+            self.refused = True
             raise self._failed(error) from error.orig
 
     def _version(self, kind: type[Record], id: str) -> int | None:

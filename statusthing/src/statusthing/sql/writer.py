@@ -1,11 +1,12 @@
 """Group commit: one thread per process does all the writing.
 
-Callers queue units of work. The thread takes the store's writer lock, runs what is queued, each
-unit under a savepoint of its own, and commits once: a unit that comes alone waits for nobody, and
-units that come together share the cost of making them durable. Nobody hears of a result before the
-commit that holds it.
+Callers queue units of work. The thread takes the store's writer lock, runs what is queued, and
+commits once: a unit that comes alone waits for nobody, and units that come together share the cost
+of making them durable. Nobody hears of a result before the commit that holds it.
 
 * A unit that raises is undone alone, and what it raised, of whatever class, reaches its caller.
+  Most units that raise have written nothing. Should one have, the whole batch is run again, each
+  unit under a savepoint of its own, which the others are spared.
 * A batch that fails as a whole fails all its units, also those that had raised: what they saw was
   never true. If it failed because its connection broke, it is run once more over a new one.
 * If the connection breaks during the commit, the database is asked over a new one whether the
@@ -30,9 +31,9 @@ from sqlalchemy.exc import DBAPIError
 
 from statusthing.errors import OutcomeUnknown, StoreClosed, StoreUnavailable
 from statusthing.sql.database import Database
-from statusthing.sql.head import Head, move_head, read_head
-from statusthing.sql.session import Session
-from statusthing.sql.transaction import CANNOT_SERVE, Writing
+from statusthing.sql.head import Head, begin, move_head
+from statusthing.sql.session import Bound, Session
+from statusthing.sql.transaction import CANNOT_SERVE, Writing, write_log
 from statusthing.store import Transaction
 
 T = TypeVar("T")
@@ -67,6 +68,10 @@ class _Unit:
         self.begun = False
 
 
+class _NotAlone(Exception):
+    """A unit that has written something has to be undone, and others with it."""
+
+
 class Writer:
     """Runs units of work in one line, on a thread and a connection of its own.
 
@@ -98,8 +103,7 @@ class Writer:
         with self._database.writer_lock():
             self._session = session = self._database.connect_writer()
             try:
-                session.begin()
-                move_head(session, read_head(session, lock=True))
+                move_head(session, begin(session, lock=True))
                 session.rollback()
             except BaseException:
                 self._disconnect()
@@ -206,12 +210,11 @@ class Writer:
             if self._session is None:
                 self._session = self._database.connect_writer()
             session = self._session
-            session.begin()
-            before = head = read_head(session, lock=True)
-            touched = False
-            for unit in self._units(batch):
-                head, wrote = self._run(session, unit, head)
-                touched |= wrote
+            try:
+                before, head, touched = self._run(session, batch, careful=False)
+            except _NotAlone:
+                session.rollback()
+                before, head, touched = self._run(session, batch, careful=True)
             if not touched:
                 session.rollback()
                 return before, head
@@ -228,6 +231,69 @@ class Writer:
                 raise
         return before, head
 
+    def _run(
+        self, session: Session, batch: list[_Unit], *, careful: bool
+    ) -> tuple[Head, Head, bool]:
+        """Run the batch in a transaction that stays open.
+
+        Args:
+            session: where.
+            batch: what to run; takes in what is queued meanwhile.
+            careful: make savepoints, so that what has to be undone can be undone alone.
+
+        Returns:
+            The head before it and behind it, and whether anything was written.
+
+        Raises:
+            _NotAlone: something has to be undone, which only a careful run can do.
+        """
+        before = head = begin(session, lock=True)
+        log: list[Bound] = []
+        touched = False
+        for unit in self._units(batch):
+            with self._changed:
+                if unit.future.done():  # cancelled, or given up
+                    continue
+                unit.begun = True
+            transaction = Writing(session, self._database, head, unit.now, log, careful=careful)
+            if careful:
+                self._try_carefully(session, unit, transaction)
+            else:
+                self._try(unit, transaction)
+            if unit.error is None:
+                head = transaction.head
+                touched |= transaction.touched
+            elif transaction.dirty and not careful:
+                if len(batch) == 1 and not transaction.refused:
+                    return before, before, False
+                raise _NotAlone
+        try:
+            write_log(session, log)
+        except DBAPIError as error:
+            if careful or error.connection_invalidated:
+                raise
+            raise _NotAlone from error
+        return before, head, touched
+
+    def _try(self, unit: _Unit, transaction: Writing) -> None:
+        """Run a unit."""
+        unit.error = None
+        try:
+            with self._alone:
+                unit.result = unit.work(transaction)
+            transaction.end()
+        except BaseException as error:  # noqa: BLE001 - it is the caller's, who awaits it
+            unit.error = error
+
+    def _try_carefully(self, session: Session, unit: _Unit, transaction: Writing) -> None:
+        """Run a unit, and undo it if it raises."""
+        session.run("SAVEPOINT unit")
+        self._try(unit, transaction)
+        if unit.error is not None:
+            transaction.forget()
+            session.run("ROLLBACK TO SAVEPOINT unit")
+        session.run("RELEASE SAVEPOINT unit")
+
     def _units(self, batch: list[_Unit]) -> Iterator[_Unit]:
         """Return the units of the batch, and then what is queued, as long as it may grow."""
         end = time.monotonic() + BATCH_SECONDS
@@ -237,33 +303,6 @@ class Writer:
             unit = self._queue.popleft()
             batch.append(unit)
             yield unit
-
-    def _run(self, session: Session, unit: _Unit, head: Head) -> tuple[Head, bool]:
-        """Run one unit; return the head behind it and whether it wrote."""
-        with self._changed:
-            if unit.future.done():  # cancelled, or given up
-                return head, False
-            unit.begun = True
-        session.run("SAVEPOINT unit")
-        transaction = self._try(session, unit, head, careful=False)
-        if transaction.repeat:
-            transaction = self._try(session, unit, head, careful=True)
-        session.run("RELEASE SAVEPOINT unit")
-        if unit.error is not None:
-            return head, False
-        return transaction.head, transaction.touched
-
-    def _try(self, session: Session, unit: _Unit, head: Head, *, careful: bool) -> Writing:
-        unit.error = None
-        transaction = Writing(session, self._database, head, unit.now, careful=careful)
-        try:
-            with self._alone:
-                unit.result = unit.work(transaction)
-            transaction.end()
-        except BaseException as error:  # noqa: BLE001 - it is the caller's, who awaits it
-            unit.error = error
-            session.run("ROLLBACK TO SAVEPOINT unit")
-        return transaction
 
     def _was_committed(self) -> bool:
         """Ask, over a new connection, whether the commit whose answer was lost has been made.
@@ -277,8 +316,7 @@ class Writer:
         while True:
             try:
                 self._session = session = self._database.connect_writer()
-                session.begin()
-                read_head(session, lock=True)
+                begin(session, lock=True)
                 committed = self._database.was_committed(session)
                 session.rollback()
             except (DBAPIError, StoreUnavailable) as error:
