@@ -31,6 +31,7 @@ from sqlalchemy import (
     NullPool,
     any_,
     bindparam,
+    cast,
     create_engine,
     delete,
     func,
@@ -49,6 +50,7 @@ from statusthing.sql.store import Opened, SqlStore
 from statusthing.sql.tables import commits, head
 from statusthing.sql.transaction import CANNOT_SERVE
 from statusthing_postgres.address import Address, parse
+from statusthing_postgres.array import ArrayText
 from statusthing_postgres.connection import Connection, connect, connect_for_migration
 from statusthing_postgres.readers import PooledReaders
 
@@ -132,7 +134,8 @@ class PostgresStore(SqlStore):
     @staticmethod
     def member(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         """Pass the set as one array."""
-        return column == any_(bindparam(name, type_=ARRAY(column.type, dimensions=1)))
+        array = cast(bindparam(name, type_=ArrayText(column.type)), ARRAY(column.type))
+        return column == any_(array)
 
     def refused(self, error: DBAPIError) -> bool:
         """Decide by the SQLSTATE."""
