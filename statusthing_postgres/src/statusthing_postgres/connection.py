@@ -25,7 +25,8 @@ ANSWER_SECONDS = 2.0
 CONNECT_SECONDS = 2
 """How long connecting to one of the hosts may take; libpq takes no less."""
 
-_MIGRATION_SECONDS = 600.0
+MIGRATION_SECONDS = 600.0
+"""How long the server may take for one step of a migration."""
 
 _SETTINGS = {
     # Somewhat less than ours, so that a server that is merely busy says so and stays connected.
@@ -91,7 +92,7 @@ def connect(address: Address, **parameters: Any) -> Connection:
 def connect_for_migration(address: Address) -> Connection:
     """Connect for changing the layout, which may take long; as `connect` otherwise."""
     connection = _connect(address)
-    connection.answer_seconds = _MIGRATION_SECONDS
+    connection.answer_seconds = MIGRATION_SECONDS
     connection.autocommit = False
     return connection
 
