@@ -56,6 +56,7 @@ def test_an_absolute_path(tmp_path: Path, run: Run) -> None:
         "sqlite:///",
         "sqlite://statusthing.db",
         "sqlite://user:secret@host/statusthing.db",
+        "sqlite://[secret/statusthing.db",
         "sqlite:///statusthing.db?mode=ro",
         "sqlite:///statusthing.db#part",
         "sqlite:///a%00b",

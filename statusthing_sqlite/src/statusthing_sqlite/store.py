@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import sqlite3
@@ -30,7 +31,7 @@ from statusthing.sql.session import Session
 from statusthing.sql.store import Opened, SqlStore
 from statusthing.sql.tables import head
 from statusthing.sql.transaction import CANNOT_SERVE
-from statusthing.sql.types import JsonArray
+from statusthing.sql.types import Array
 from statusthing_sqlite.connection import (
     LOOK,
     MIGRATION,
@@ -100,7 +101,7 @@ class SqliteStore(SqlStore):
     @staticmethod
     def member(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         """Let SQLite take the set apart, from one JSON array."""
-        array = func.json_each(bindparam(name, type_=JsonArray(column.type)))
+        array = func.json_each(bindparam(name, type_=Array(column.type, json.dumps)))
         return column.in_(select(array.table_valued("value").c.value))
 
     def refused(self, error: DBAPIError) -> bool:
@@ -284,11 +285,11 @@ def from_url(url: str) -> SqliteStore:
     Raises:
         UserMistake: the URL holds anything else.
     """
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         path = unquote(parts.path.removeprefix("/"), errors="strict")
-    except UnicodeDecodeError:
-        raise UserMistake("an SQLite URL is percent-encoded UTF-8") from None
+    except ValueError:  # UnicodeDecodeError is one
+        raise UserMistake("an SQLite URL is sqlite:///file.db, percent-encoded UTF-8") from None
     if parts.netloc:
         raise UserMistake(
             "an SQLite URL names no host: write sqlite:///file.db, with three slashes"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import functools
-import json
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -95,21 +94,24 @@ class Json(TypeDecorator[Any]):
         return None if value is None else msgspec.json.decode(value)
 
 
-class JsonArray(TypeDecorator[Any]):
-    """A set of values of another type, as a JSON array, for databases that read one as rows."""
+class Array(TypeDecorator[Any]):
+    """A set of values of another type, as one text, for databases that read one as rows.
+
+    Args:
+        element: the type of the values.
+        write: makes the text of the values, each converted as its own type does.
+    """
 
     impl = Text
     cache_ok = True
 
-    def __init__(self, element: TypeEngine[Any]) -> None:
+    def __init__(self, element: TypeEngine[Any], write: Callable[[list[Any]], str]) -> None:
         super().__init__()
         self.element = element
+        self.write = write
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], str]:
-        """Encode the elements as their own type does, then the array."""
+        """Convert the elements, then write them."""
         process = self.element.dialect_impl(dialect).bind_processor(dialect)
-
-        def encode(values: Any) -> str:
-            return json.dumps([process(value) for value in values] if process else list(values))
-
-        return encode
+        write = self.write
+        return lambda values: write([process(v) for v in values] if process else list(values))
