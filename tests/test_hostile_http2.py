@@ -504,6 +504,16 @@ def test_malformed_requests_leave_their_connection_alone(target: Server, block: 
         assert client.statuses.get(3, "400") in {"400", "404"}
 
 
+@pytest.mark.parametrize("block", MALFORMED.values(), ids=MALFORMED)
+def test_malformed_requests_that_are_reset_at_once(target: Server, block: bytes) -> None:
+    """A request that is none may be over, and forgotten, before it is refused."""
+    with target.withstanding(mebibytes=4), connected(target) as [client]:
+        malformed = HeadersFrame(1, block, flags=["END_HEADERS"])
+        client.send(malformed, RstStreamFrame(1, error_code=8), client.get(3))
+
+        assert client.status(3) == "200"
+
+
 FORBIDDEN = {
     "no path": request_of(path=None),
     "an empty path": request_of(path=b""),

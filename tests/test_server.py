@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 SECONDS = 10.0  # the bound of everything that is waited for
+WINDOW = 2**16 - 1  # of a connection, until its client gives more
+SIZES = {"/flood": 2**20, "/spill": WINDOW + 1_000}
+"""How large the answers are that are larger than others."""
 OVERSIZE = BytesValue(value=bytes(5 * 2**20)).SerializeToString()
 
 
@@ -81,6 +84,7 @@ class Application:
             "/refuse": self.refuse,
             "/refuse-aloud": self.refuse_aloud,
             "/release": self.release,
+            "/spill": self.refuse,
             "/wait": self.wait,
         }
 
@@ -141,7 +145,7 @@ class Application:
         await send(
             {"type": "http.response.start", "status": 200, "headers": headers, "trailers": trailers}
         )
-        body = bytes(2**20 if scope["path"] == "/flood" else 5)
+        body = bytes(SIZES.get(scope["path"], 5))
         await send({"type": "http.response.body", "body": body})
         if trailers:
             await send({"type": "http.response.trailers", "headers": [(b"grpc-status", status)]})
@@ -365,7 +369,37 @@ def test_an_early_answer_lets_the_request_end(
     answered = client.open("/refuse")
     client.flush()
     assert client.ended(answered)
-    client.connection.send_data(answered, b"x", end_stream=True)
+    client.connection.send_data(answered, b"x")  # its end would hide a reset
+    client.open("/echo", end=True)
+    client.flush()
+
+    kinds = (h2.events.StreamReset, h2.events.StreamEnded)
+    following = next(event for event in client.events() if isinstance(event, kinds))
+
+    assert isinstance(following, h2.events.StreamEnded)
+
+
+def test_an_early_answer_that_waits_lets_the_request_end(
+    start: Callable[..., Running], http2: Callable[[Running], Http2]
+) -> None:
+    """The same holds if the trailers of the answer have to wait until the client takes its body."""
+    client = http2(start())
+    answered = client.open("/spill")
+    client.flush()
+    size = 0
+    for event in client.events():
+        size += len(event.data) if isinstance(event, h2.events.DataReceived) else 0
+        if size == WINDOW:
+            break
+    for _ in range(2):  # the trailers wait by the time that the server has read the second
+        client.connection.ping(bytes(8))
+        client.flush()
+        next(event for event in client.events() if isinstance(event, h2.events.PingAckReceived))
+    for stream in (answered, None):
+        client.connection.increment_flow_control_window(WINDOW, stream)
+    client.flush()
+    assert client.ended(answered)
+    client.connection.send_data(answered, b"x")
     client.open("/echo", end=True)
     client.flush()
 

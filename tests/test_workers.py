@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 
 SECONDS = 10.0  # the bound of everything that is waited for
 STATUSTHING = Path(sys.executable).with_name("statusthing")
@@ -192,6 +195,32 @@ def test_calls_in_flight_are_finished(serve: Serve) -> None:
             assert client.recv(65_536).startswith(b"HTTP/1.1 200 ")
     with serve() as server:
         assert names(server.url) == {"late"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_an_interrupt_while_processes_start(tmp_path: Path, count: int) -> None:
+    """Ctrl-C, which every process of a terminal gets, stops all of them, and is no error."""
+    first = subprocess.Popen(
+        [STATUSTHING, "serve", "--addr=127.0.0.1:0", "--workers=4"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until(lambda: len(psutil.Process(first.pid).children()) > count)  # one tracks resources
+    others = psutil.Process(first.pid).children()
+    end = time.monotonic() + SECONDS
+    while first.poll() is None and time.monotonic() < end:
+        os.killpg(first.pid, signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            first.wait(0.01)
+    _, errors = first.communicate(timeout=SECONDS)
+    _, alive = psutil.wait_procs(others, SECONDS)
+
+    assert first.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert alive == []
 
 
 def test_no_process_outlives_the_one_that_started_it(tmp_path: Path) -> None:
