@@ -16,12 +16,13 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import h2.connection
 import h2.events
+import psutil
 import pytest
 from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 from connectrpc.server import ConnectASGIApplication, Endpoint
@@ -80,6 +81,7 @@ class Application:
             "/echo": self.read,
             "/flood": self.read,
             "/hold": self.hold,
+            "/pause": self.pause,
             "/raise": self.fail,
             "/refuse": self.refuse,
             "/refuse-aloud": self.refuse_aloud,
@@ -98,6 +100,11 @@ class Application:
         """Leave the body unread until released."""
         say("holding")
         await self.released.wait()
+        return b"0"
+
+    async def pause(self, _: object) -> bytes:
+        """Stop the whole process, until it gets SIGCONT."""
+        signal.raise_signal(signal.SIGSTOP)
         return b"0"
 
     async def fail(self, _: object) -> bytes:
@@ -722,6 +729,27 @@ def test_further_connections_are_closed_at_once(start: Callable[..., Running]) -
 
     assert errors.count("\n") == 1
     assert "5 connections are open" in errors
+
+
+def test_connections_are_accepted_one_by_one(start: Callable[..., Running]) -> None:
+    """A process has not taken all that wait when it begins to serve the first.
+
+    So it leaves the others to other processes that listen as well, and are less busy.
+    """
+    running = start()
+    process = psutil.Process(running.process.pid)
+    process.suspend()
+    until(lambda: process.status() == psutil.STATUS_STOPPED)
+    with ExitStack() as stack:
+        for _ in range(50):
+            client = socket.create_connection(("127.0.0.1", running.port), SECONDS)
+            stack.enter_context(client)
+            client.sendall(b"POST /pause HTTP/1.1\r\nhost: x\r\n\r\n")
+        process.resume()
+        until(lambda: process.status() == psutil.STATUS_STOPPED)
+        taken = [each for each in process.net_connections() if each.status == "ESTABLISHED"]
+
+        assert 1 <= len(taken) < 50
 
 
 def until(condition: Callable[[], bool]) -> None:

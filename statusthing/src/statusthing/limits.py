@@ -79,8 +79,8 @@ CONTROL_FRAMES_EARNED = 10
 CONNECTIONS = 4096
 """How many connections may be open; a further one is closed at once.
 
-Fewer where the process may not open so many files: asyncio, told by the kernel that there are no
-more, accepts nobody for a second, and logs that.
+They count from the moment they are accepted, so TLS handshakes in progress do too. There may be
+fewer where the process may not open so many files.
 """
 
 BACKLOG = 128

@@ -42,9 +42,10 @@ if sys.platform != "win32":
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 
 _SWEEP_SECONDS = 1.0
+_PAUSE_SECONDS = 1.0  # until the next attempt, when no connection can be accepted
 _READ_BYTES = 8 * 1024
 _FULL_SECONDS = 60.0  # between two log lines that say that there are too many connections
 _SPARE_FILES = 64  # kept for everything but connections
@@ -189,6 +190,10 @@ def configuration() -> Config:
     return config
 
 
+_Connections = dict[asyncio.Task[Any], "_Connection | None"]
+"""The connections by what serves them; None stands for one whose TLS handshake is not over."""
+
+
 async def _serve(
     app: ASGIApp,
     listener: socket.socket,
@@ -207,64 +212,86 @@ async def _serve(
     loop = asyncio.get_running_loop()
     config = configuration()
     context = WorkerContext(max_requests=None)
-    connections: dict[asyncio.Task[Any], _Connection] = {}
-    # Those that are refused hold a file each until they are closed, some rounds of the loop later.
-    files = _raise_file_limit() - _SPARE_FILES - 4 * limits.BACKLOG
-    most = min(limits.CONNECTIONS, max(files, _SPARE_FILES))
+    connections: _Connections = {}
+    most = min(limits.CONNECTIONS, max(_raise_file_limit() - _SPARE_FILES, _SPARE_FILES))
     application = Application(app)
 
     async with _lifespan(app) as state:
         state[STOPPING] = stop
 
-        full = -_FULL_SECONDS
-
-        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            nonlocal full
-            if len(connections) >= most:
-                writer.transport.abort()
-                return
+        async def serve(client: socket.socket) -> None:
             task = cast("asyncio.Task[Any]", asyncio.current_task())
-            connection = _Connection(application, loop, config, context, state, reader, writer)
-            connections[task] = connection
-            if len(connections) == most and loop.time() - full > _FULL_SECONDS:
-                full = loop.time()
-                _log.warning("%d connections are open: further ones are closed at once", most)
             try:
+                reader, writer = await _streams(client, tls)
+                connection = _Connection(application, loop, config, context, state, reader, writer)
+                connections[task] = connection
                 await connection
-            except asyncio.CancelledError:
-                pass  # by the end of `_serve`; asyncio logs a connection that ends so as a fault
+            except OSError:
+                pass  # the client has left, or does not speak TLS
             except Exception:  # noqa: BLE001 - whatever it was, the other connections go on
                 _log.exception("a connection failed")
-            finally:
-                del connections[task]
 
-        server = await asyncio.start_server(
-            connected,
-            sock=listener,
-            # asyncio accepts so many at a time. One, so that processes that share the socket share
-            # the connections; how many the kernel holds is set again below.
-            backlog=1,
-            ssl=tls,
-            ssl_handshake_timeout=None if tls is None else limits.HANDSHAKE_SECONDS,
-            ssl_shutdown_timeout=None if tls is None else limits.CUT_SECONDS,
-        )
-        listener.listen(limits.BACKLOG)
+        accepting = asyncio.create_task(_accept(listener, serve, connections, most))
         sweeping = asyncio.create_task(_sweep(connections))
         try:
             on_start()
             await stop.wait()
         finally:
-            # Let the connections that have just been accepted arrive among `connections`: their
-            # transport, protocol and task each take a round of the loop. Python 3.13.0 prints a
-            # traceback for a server that is closed before the first of these.
-            with suppress(NotImplementedError):  # Windows accepts in another way
-                loop.remove_reader(listener)
-            for _ in range(3):
-                await asyncio.sleep(0)
-            server.close()
+            accepting.cancel()
+            await asyncio.wait([accepting])
+            listener.close()
         await context.terminated.set()
         await _finish(application.calls, connections)
         sweeping.cancel()
+
+
+async def _accept(
+    listener: socket.socket,
+    serve: Callable[[socket.socket], Coroutine[Any, Any, None]],
+    connections: _Connections,
+    most: int,
+) -> None:
+    """Accept connections and serve them; any above `most` is closed at once.
+
+    asyncio has a server for this, but that tells of a TLS connection only after the handshake. And
+    one connection at a time is accepted here, so that processes that share the socket share them.
+    """
+    loop = asyncio.get_running_loop()
+    listener.settimeout(0)
+    said = -_FULL_SECONDS
+    while True:
+        try:
+            client, _ = await loop.sock_accept(listener)
+        except OSError:  # mostly because the process, or the machine, has too many files open
+            _log.exception("no connection can be accepted")
+            await asyncio.sleep(_PAUSE_SECONDS)
+            continue
+        if len(connections) == most:
+            client.close()
+        else:
+            task = asyncio.create_task(serve(client))
+            connections[task] = None
+            task.add_done_callback(connections.pop)
+            if len(connections) == most and loop.time() - said > _FULL_SECONDS:
+                said = loop.time()
+                _log.warning("%d connections are open: further ones are closed at once", most)
+        await asyncio.sleep(0)
+
+
+async def _streams(
+    client: socket.socket, tls: ssl.SSLContext | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Do the TLS handshake, if any, and return what the client is read from and written to."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(loop=loop)
+    transport, protocol = await loop.connect_accepted_socket(
+        lambda: asyncio.StreamReaderProtocol(reader, loop=loop),
+        client,
+        ssl=tls,
+        ssl_handshake_timeout=None if tls is None else limits.HANDSHAKE_SECONDS,
+        ssl_shutdown_timeout=None if tls is None else limits.CUT_SECONDS,
+    )
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
 def _replace_classes() -> None:
@@ -275,28 +302,30 @@ def _replace_classes() -> None:
     hypercorn.protocol.h2.HTTPStream = Http2Exchange  # type: ignore[attr-defined,assignment]
 
 
-async def _finish(
-    calls: set[asyncio.Task[Any]], connections: dict[asyncio.Task[Any], _Connection]
-) -> None:
+async def _finish(calls: set[asyncio.Task[Any]], connections: _Connections) -> None:
     """Let the calls in flight end, then cut off those that do not."""
-    for connection in tuple(connections.values()):
-        connection.refuse_further()
+    for task, connection in connections.items():
+        if connection is None:
+            task.cancel()
+        else:
+            connection.refuse_further()
     await _ended(calls, limits.GRACE_SECONDS)
     for task in calls:
         task.cancel()
     await _ended(connections, limits.CUT_SECONDS)
     for task, connection in connections.items():
-        connection.writer.transport.abort()
+        if connection is not None:
+            connection.writer.transport.abort()
         task.cancel()
     await _ended(connections, limits.CUT_SECONDS)
 
 
-async def _sweep(connections: dict[asyncio.Task[Any], _Connection]) -> None:
+async def _sweep(connections: _Connections) -> None:
     """Look time and again for clients that are too slow, which costs the others nothing."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(_SWEEP_SECONDS)
-        for connection in tuple(connections.values()):
+        for connection in [each for each in connections.values() if each is not None]:
             try:
                 await connection.sweep(loop.time())
             except Exception:  # noqa: BLE001 - whatever it was, the other connections go on
