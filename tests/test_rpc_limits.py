@@ -32,7 +32,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 
 from statusthing import build_app, limits, server
 from statusthing.memory import MemoryStore
-from statusthing.rpc.compression import Gzip
+from statusthing.rpc.compression import Gzip, compress_aside
 from statusthing.store import Transaction
 from statusthing.v1 import services_pb2
 
@@ -623,6 +623,22 @@ def test_members_of_gzip_are_one_message() -> None:
     found = Gzip().decompress(b"".join(map(gzip.compress, members)))
 
     assert found == b"".join(members)
+
+
+@pytest.mark.parametrize(("size", "waits"), [(2**12, False), (2**20, True)])
+def test_compressing_leaves_turns_to_others(*, size: int, waits: bool) -> None:
+    """A large answer is compressed while other calls go on; a small one is not worth a thread."""
+    data = bytes(size)
+
+    async def use() -> tuple[bool, bytes]:
+        compressing = asyncio.create_task(compress_aside(data))
+        await asyncio.sleep(0)
+        return compressing.done(), await compressing
+
+    done, found = asyncio.run(use())
+
+    assert done is not waits
+    assert gzip.decompress(found) == data
 
 
 if __name__ == "__main__":
