@@ -31,21 +31,35 @@ SECONDS = 10.0  # the bound of everything that is waited for
 BODY = bytes(40_000)
 """More than Hypercorn keeps in a buffer: the answer ends when all of it is on its way."""
 
+RESPONSE = h2.events.ResponseReceived
+
 
 async def answer(scope: Any, receive: Any, send: Any) -> None:
-    """Answer without a look at the request; `/wait` gets no answer."""
+    """Answer without a look at the request; `/wait` gets none, and `/large` a megabyte."""
     if scope["path"] == "/wait":
         while (await receive())["type"] != "http.disconnect":
             pass
         return
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": BODY})
+    body = bytes(2**20) if scope["path"] == "/large" else BODY
+    await send({"type": "http.response.body", "body": body})
+
+
+class Context(WorkerContext):
+    """What Hypercorn's connections share, with a clock of the test's own."""
+
+    now = 0.0
+
+    def time(self) -> float:  # type: ignore[override]
+        """Return the time in seconds."""
+        return self.now
 
 
 class Connection:
     """Both ends of a connection.
 
     Attributes:
+        context: has the clock.
         reading: whether the client reads; while it does not, everybody who sends to it waits.
         stops_at: after how many bytes of answers the client stops reading.
         received: the events that the client has seen.
@@ -56,6 +70,7 @@ class Connection:
         self.reading.set()
         self.stops_at = 2**31
         self.received: list[h2.events.Event] = []
+        self.context = Context(max_requests=None)
         self._lock = asyncio.Lock()
         self._client = h2.connection.H2Connection()
         self._client.initiate_connection()
@@ -63,7 +78,7 @@ class Connection:
         self.protocol = Http2Protocol(
             Application(answer),
             server.configuration(),
-            WorkerContext(max_requests=None),
+            self.context,  # type: ignore[arg-type]
             tasks,
             ConnectionState({}),
             False,  # noqa: FBT003
@@ -93,6 +108,14 @@ class Connection:
             isinstance(event, kind) and getattr(event, "stream_id", None) == stream
             for event in self.received
         )
+
+    async def take(self, stream: int, size: int) -> None:
+        """Have the client take so many bytes more of an answer, and wait for some of them."""
+        before = self.size()
+        for each in (stream, None):
+            self._client.increment_flow_control_window(size, each)
+        await self.protocol.handle(RawData(self._client.data_to_send()))
+        await until(lambda: self.size() > before)
 
     async def ask(self, stream: int, path: str, body: bytes | None = None) -> None:
         """Have the client make a request, which it does not end if it has a body."""
@@ -150,9 +173,45 @@ def test_the_sweep_waits_for_no_client() -> None:
         async with connected() as connection:
             await connection.ask(1, "/wait", b"half of it")
             connection.reading.clear()
-            late = asyncio.get_running_loop().time() + limits.UNFINISHED_SECONDS + 1
-            await connection.protocol.sweep(late)
+            await connection.protocol.sweep(limits.UNFINISHED_SECONDS + 1)
             connection.reading.set()
+            await until(lambda: connection.has(h2.events.StreamReset, 1))
+
+    asyncio.run(use())
+
+
+def test_a_client_that_takes_no_answers_gets_no_more_of_them() -> None:
+    """Of a hundred calls at once only as many are carried out as their answers may wait."""
+
+    async def use() -> None:
+        async with connected() as connection:
+            streams = range(1, 2 * limits.CALLS_OF_A_CONNECTION, 2)
+            for stream in streams:
+                await connection.ask(stream, "/large")
+            for _ in range(1_000):  # far more turns than all of them would need
+                await asyncio.sleep(0)
+            answered = [each for each in streams if connection.has(RESPONSE, each)]
+            await connection.take(answered[0], 2**20)
+            await until(lambda: connection.has(RESPONSE, answered[-1] + 2))
+
+            assert len(answered) == limits.UNSENT_BYTES // 2**20 + 1
+
+    asyncio.run(use())
+
+
+def test_a_slow_client_is_waited_for_until_it_takes_nothing() -> None:
+    """Each part of an answer that its client takes gives it the same time again."""
+
+    async def use() -> None:
+        async with connected() as connection:
+            await connection.ask(1, "/large")
+            await until(lambda: connection.size() > 0)
+            for _ in range(3):
+                connection.context.now += limits.STALLED_SECONDS
+                await connection.protocol.sweep(connection.context.now)
+                await connection.take(1, 1)
+            assert not connection.has(h2.events.StreamReset, 1)
+            await connection.protocol.sweep(connection.context.now + limits.STALLED_SECONDS + 1)
             await until(lambda: connection.has(h2.events.StreamReset, 1))
 
     asyncio.run(use())

@@ -30,13 +30,19 @@ connection over HTTP/1.1.
 """
 
 STALLED_SECONDS = 60.0
-"""After how long an answer is given up of which the client takes nothing."""
+"""After how long an answer is given up of which the client takes nothing.
+
+And after how long a call is `unavailable` that waits until its client has taken earlier answers.
+"""
 
 UNREAD_BYTES = 64 * 1024
 """How much of a body may wait for the application; the client has to wait with the rest."""
 
 UNSENT_BYTES = 4 * 1024 * 1024
-"""How much of earlier answers may wait for a client when its next call on a connection begins."""
+"""How much of earlier answers may wait for a client when its next call on a connection begins.
+
+If there is more, the call waits.
+"""
 
 BODIES_BYTES = 64 * 1024 * 1024
 """How much the bodies that are arriving may take up; beyond it, large ones are `unavailable`.

@@ -237,6 +237,9 @@ async def _serve(
             on_start()
             await stop.wait()
         finally:
+            # asyncio logs a fault if a connection comes just when accepting is cancelled.
+            with suppress(NotImplementedError):  # Windows accepts in another way
+                loop.remove_reader(listener)
             accepting.cancel()
             await asyncio.wait([accepting])
             listener.close()
