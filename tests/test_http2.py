@@ -78,7 +78,7 @@ class Connection:
         self.protocol = Http2Protocol(
             Application(answer),
             server.configuration(),
-            self.context,  # type: ignore[arg-type]
+            self.context,
             tasks,
             ConnectionState({}),
             False,  # noqa: FBT003

@@ -12,7 +12,6 @@ import logging
 import re
 from collections import deque
 from contextlib import suppress
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from h2.connection import ConnectionState
@@ -90,40 +89,31 @@ class Http2Exchange(Exchange):
 
 
 class Http2Protocol(H2Protocol):
-    """Hypercorn's HTTP/2 connection, with what long-lived gRPC connections need."""
+    """Hypercorn's HTTP/2 connection, with what long-lived gRPC connections need.
 
-    unsent = 0  # bytes of answers that are being sent
-    held = False  # whether something is held back in case that more comes
+    Times are in seconds of the loop's clock.
 
-    @cached_property
-    def guard(self) -> FrameGuard:
-        """What watches the client's frames."""
-        return FrameGuard(self.context.time())
+    Attributes:
+        guard: watches the client's frames.
+        cancelled: when calls were cancelled, oldest first.
+        unread: how many bytes of each stream the application has not taken.
+        unfinished: when the streams began whose client has not ended them, oldest first.
+        sending: when the client last took something of the answers that wait for it, by stream.
+        unsent: how many bytes the answers have, some of which wait for the client.
+        sent: set when there may be room for another answer.
+        held: whether something is held back in case that more comes.
+    """
 
-    @cached_property
-    def cancelled(self) -> deque[float]:
-        """When calls were cancelled, in seconds of the loop's clock, oldest first."""
-        return deque()
-
-    @cached_property
-    def unread(self) -> dict[int, int]:
-        """How many bytes of each stream the application has not taken."""
-        return {}
-
-    @cached_property
-    def unfinished(self) -> dict[int, float]:
-        """When the streams began whose client has not ended them, oldest first."""
-        return {}
-
-    @cached_property
-    def sending(self) -> dict[int, float]:
-        """When the client last took something of the answers that wait for it, by stream."""
-        return {}
-
-    @cached_property
-    def sent(self) -> asyncio.Event:
-        """Set when there may be room for another answer."""
-        return asyncio.Event()
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.guard = FrameGuard(self.context.time())
+        self.cancelled: deque[float] = deque()
+        self.unread: dict[int, int] = {}
+        self.unfinished: dict[int, float] = {}
+        self.sending: dict[int, float] = {}
+        self.unsent = 0
+        self.sent = asyncio.Event()
+        self.held = False
 
     async def initiate(
         self, headers: list[tuple[bytes, bytes]] | None = None, settings: bytes | None = None
