@@ -126,6 +126,7 @@ def by_grpc_web(running: Server) -> str:
 def by_grpc(running: Server) -> str:
     """Call as gRPC does; its client does not wait for the server to say that it is too late."""
     with grpc.insecure_channel(running.address) as channel:
+        grpc.channel_ready_future(channel).result(SECONDS)
         call = channel.unary_unary(
             ADD,
             request_serializer=services_pb2.AddItemRequest.SerializeToString,
@@ -188,6 +189,7 @@ def test_a_write_that_grpc_cancels_is_not_done(run: Serving, tmp_path: Path) -> 
     with run(sys.executable, __file__) as running:
         with held(tmp_path / "statusthing.db"), grpc.insecure_channel(running.address) as channel:
             message = services_pb2.AddItemRequest(name="cancelled").SerializeToString()
+            grpc.channel_ready_future(channel).result(SECONDS)
             unary_unary: Any = channel.unary_unary
             call = unary_unary(ADD).future(message, timeout=SECONDS)
             until(lambda: "queued" in running.log.read_text())

@@ -5,10 +5,14 @@ While each attack lasts, another client has to be served, see `Server.withstandi
 
 from __future__ import annotations
 
+import json
 import random
 import socket
-from contextlib import ExitStack, contextmanager, suppress
+import sys
+import time
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import hpack
 import pytest
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from tests.conftest import Server
+
+    Run = Callable[..., AbstractContextManager[Server]]
 
 SECONDS = 10.0  # the bound of everything that is waited for
 MEBIBYTE = 2**20
@@ -504,6 +510,16 @@ def test_malformed_requests_leave_their_connection_alone(target: Server, block: 
         assert client.statuses.get(3, "400") in {"400", "404"}
 
 
+@pytest.mark.parametrize("block", MALFORMED.values(), ids=MALFORMED)
+def test_malformed_requests_that_are_reset_at_once(target: Server, block: bytes) -> None:
+    """A request that is none may be over, and forgotten, before it is refused."""
+    with target.withstanding(mebibytes=4), connected(target) as [client]:
+        malformed = HeadersFrame(1, block, flags=["END_HEADERS"])
+        client.send(malformed, RstStreamFrame(1, error_code=8), client.get(3))
+
+        assert client.status(3) == "200"
+
+
 FORBIDDEN = {
     "no path": request_of(path=None),
     "an empty path": request_of(path=b""),
@@ -635,15 +651,90 @@ def test_answers_that_nobody_reads(stocked: Server, window: int) -> None:
             assert client.statuses == {1: "200"}
 
 
-def test_a_hundred_answers_of_a_connection_that_nobody_reads(stocked: Server) -> None:
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_hundred_answers_of_a_connection_that_nobody_reads(stocked: Server, method: str) -> None:
     """A connection holds a few answers, not one for each call that it made."""
     settings = {SettingCodes.INITIAL_WINDOW_SIZE: 0}
+    query = f"{LIST}?encoding=json&message={quote(MEGABYTE)}"
     with stocked.withstanding(mebibytes=40), connected(stocked, 2, settings) as clients:
         for client in clients:
             for stream in range(1, 2 * limits.CALLS_OF_A_CONNECTION, 2):
-                client.send(client.post(stream), *body(stream, MEGABYTE))
-            client.send(PingFrame(0, b"12345678"))
-            client.until(lambda frame: isinstance(frame, PingFrame))
+                if method == "GET":
+                    client.send(client.get(stream, query))
+                else:
+                    client.send(client.post(stream), *body(stream, MEGABYTE))
+        for client in clients:
+            for _ in range(4):
+                client.until(lambda frame: isinstance(frame, HeadersFrame))
+            for _ in range(20):  # time for more answers
+                client.send(PingFrame(0, b"12345678"))
+                client.until(lambda frame: isinstance(frame, PingFrame))
+
+
+@contextmanager
+def without_room(run: Run, stalled: float) -> Iterator[tuple[Server, Connection]]:
+    """A connection with an answer on stream 3 that its client does not take.
+
+    Its next calls wait for that, and so does the one on stream 1, of which half has come before.
+
+    Args:
+        run: runs the server.
+        stalled: how long an answer and a call wait for the client, in seconds.
+    """
+    program = (
+        "from statusthing import cli, limits\n"
+        f"limits.UNSENT_BYTES = 0\nlimits.STALLED_SECONDS = {stalled}\ncli.main()"
+    )
+    nothing = {SettingCodes.INITIAL_WINDOW_SIZE: 0}
+    with (
+        run(sys.executable, "-c", program, "serve", "--addr=127.0.0.1:0") as server,
+        connected(server, settings=nothing) as [client],
+    ):
+        with server.json() as neighbour:
+            for number in range(20):
+                name = f"status {number}"
+                neighbour.ok("AddStatus", name=name, kind="STATUS_KIND_UP", description="d" * 2_000)
+        give = WindowUpdateFrame(1, window_increment=WINDOW)
+        client.send(client.post(1), give, DataFrame(1, b"{"))
+        client.send(client.post(3, "/statusthing.v1.StatusService/ListStatus"), *body(3, b"{}"))
+        client.until(lambda frame: isinstance(frame, HeadersFrame) and frame.stream_id == 3)
+        yield server, client
+
+
+def test_who_takes_no_answers_gets_no_more(run: Run) -> None:
+    """A call that has waited for that too long is told so, and not that its body was too slow."""
+    with without_room(run, stalled=0.5) as (_, client):
+        client.send(*body(1, b"}"))
+        error = client.until(lambda frame: isinstance(frame, DataFrame) and frame.stream_id == 1)
+
+        assert isinstance(error, DataFrame)
+        assert json.loads(error.data)["code"] == "unavailable"
+        assert "earlier answers were not taken within 0.5 seconds" in error.data.decode()
+
+
+def test_calls_wait_until_earlier_answers_are_taken(run: Run) -> None:
+    """Those that had begun before and those that begin meanwhile are answered then."""
+    with without_room(run, stalled=SECONDS) as (_, client):
+        client.send(*body(1, b"}"), client.get(5), WindowUpdateFrame(5, window_increment=WINDOW))
+        client.send(PingFrame(0, b"12345678"))
+        client.until(lambda frame: isinstance(frame, PingFrame))
+        waiting = {1, 5} - client.statuses.keys()
+        client.send(WindowUpdateFrame(3, window_increment=WINDOW))
+        client.until(lambda _: client.statuses.keys() >= {1, 3, 5})
+
+        assert waiting == {1, 5}
+        assert set(client.statuses.values()) == {"200"}
+
+
+def test_a_call_that_waits_for_room_can_be_cancelled(run: Run) -> None:
+    """It ends with its stream, and does not wait any longer."""
+    with without_room(run, stalled=SECONDS) as (server, client):
+        client.send(*body(1, b"}"), PingFrame(0, b"12345678"))
+        client.until(lambda frame: isinstance(frame, PingFrame))
+        client.send(RstStreamFrame(1, error_code=8))
+        deadline = time.monotonic() + SECONDS
+        while '"canceled"' not in server.log.read_text():
+            assert time.monotonic() < deadline
 
 
 def test_an_answer_waits_only_for_its_own_window(stocked: Server) -> None:

@@ -58,10 +58,14 @@ ALLOWED: dict[str, Imports] = {
     "statusthing.exchange": ({"asgi"}, {"hypercorn"}),
     "statusthing.frames": ({"limits"}, {"h2"}),
     "statusthing.http1": ({"asgi", "exchange", "limits"}, {"hypercorn", "h11"}),
-    "statusthing.http2": ({"exchange", "frames", "limits"}, {"hypercorn", "h2", "hyperframe"}),
+    "statusthing.http2": (
+        {"asgi", "exchange", "frames", "limits"},
+        {"hypercorn", "h2", "hyperframe"},
+    ),
+    "statusthing.connections": ({"http1", "http2", "limits"}, {"hypercorn", "h2"}),
     "statusthing.server": (
-        {"asgi", "errors", "exchange", "http1", "http2", "limits"},
-        {"hypercorn", "h2"},
+        {"asgi", "connections", "errors", "exchange", "http1", "http2", "limits"},
+        {"hypercorn"},
     ),
     "statusthing.tls": ({"errors"}, set()),
     "statusthing.workers": ({"limits", "server"}, set()),

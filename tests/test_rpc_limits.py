@@ -32,7 +32,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 
 from statusthing import build_app, limits, server
 from statusthing.memory import MemoryStore
-from statusthing.rpc.compression import Gzip
+from statusthing.rpc.compression import Gzip, compress_aside
 from statusthing.store import Transaction
 from statusthing.v1 import services_pb2
 
@@ -238,7 +238,7 @@ def is_open(stream: Any) -> bool:
     with suppress(grpc.RpcError):
         next(stream)
         return True
-    assert stream.code() is grpc.StatusCode.UNAVAILABLE
+    assert stream.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
     return False
 
 
@@ -256,6 +256,23 @@ def test_one_stream_too_many_is_unavailable(few_calls: Server) -> None:
         first.cancel()
 
         until(lambda: is_open(watch(stub)))
+
+
+def test_no_connection_has_all_streams(target: Server) -> None:
+    """A connection has as many streams as one may have, and others still get theirs."""
+    alone = [("grpc.use_local_subchannel_pool", 1)]
+    with (
+        grpc.insecure_channel(target.address, options=alone) as first,
+        grpc.insecure_channel(target.address, options=alone) as second,
+    ):
+        greedy, modest = HealthStub(first), HealthStub(second)
+        streams = [watch(greedy) for _ in range(limits.STREAMS_OF_A_CONNECTION)]
+        assert all(is_open(stream) for stream in streams)
+        assert watch(greedy).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert is_open(watch(modest))
+        streams[0].cancel()
+
+        until(lambda: is_open(watch(greedy)))
 
 
 FAILURES: list[tuple[str, str, dict[str, str]]] = [
@@ -606,6 +623,22 @@ def test_members_of_gzip_are_one_message() -> None:
     found = Gzip().decompress(b"".join(map(gzip.compress, members)))
 
     assert found == b"".join(members)
+
+
+@pytest.mark.parametrize(("size", "waits"), [(2**12, False), (2**20, True)])
+def test_compressing_leaves_turns_to_others(*, size: int, waits: bool) -> None:
+    """A large answer is compressed while other calls go on; a small one is not worth a thread."""
+    data = bytes(size)
+
+    async def use() -> tuple[bool, bytes]:
+        compressing = asyncio.create_task(compress_aside(data))
+        await asyncio.sleep(0)
+        return compressing.done(), await compressing
+
+    done, found = asyncio.run(use())
+
+    assert done is not waits
+    assert gzip.decompress(found) == data
 
 
 if __name__ == "__main__":

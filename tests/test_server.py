@@ -16,12 +16,13 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import h2.connection
 import h2.events
+import psutil
 import pytest
 from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 from connectrpc.server import ConnectASGIApplication, Endpoint
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 SECONDS = 10.0  # the bound of everything that is waited for
+WINDOW = 2**16 - 1  # of a connection, until its client gives more
+SIZES = {"/flood": 2**20, "/spill": WINDOW + 1_000}
+"""How large the answers are that are larger than others."""
 OVERSIZE = BytesValue(value=bytes(5 * 2**20)).SerializeToString()
 
 
@@ -77,10 +81,12 @@ class Application:
             "/echo": self.read,
             "/flood": self.read,
             "/hold": self.hold,
+            "/pause": self.pause,
             "/raise": self.fail,
             "/refuse": self.refuse,
             "/refuse-aloud": self.refuse_aloud,
             "/release": self.release,
+            "/spill": self.refuse,
             "/wait": self.wait,
         }
 
@@ -94,6 +100,11 @@ class Application:
         """Leave the body unread until released."""
         say("holding")
         await self.released.wait()
+        return b"0"
+
+    async def pause(self, _: object) -> bytes:
+        """Stop the whole process, until it gets SIGCONT."""
+        signal.raise_signal(signal.SIGSTOP)
         return b"0"
 
     async def fail(self, _: object) -> bytes:
@@ -141,7 +152,7 @@ class Application:
         await send(
             {"type": "http.response.start", "status": 200, "headers": headers, "trailers": trailers}
         )
-        body = bytes(2**20 if scope["path"] == "/flood" else 5)
+        body = bytes(SIZES.get(scope["path"], 5))
         await send({"type": "http.response.body", "body": body})
         if trailers:
             await send({"type": "http.response.trailers", "headers": [(b"grpc-status", status)]})
@@ -365,7 +376,37 @@ def test_an_early_answer_lets_the_request_end(
     answered = client.open("/refuse")
     client.flush()
     assert client.ended(answered)
-    client.connection.send_data(answered, b"x", end_stream=True)
+    client.connection.send_data(answered, b"x")  # its end would hide a reset
+    client.open("/echo", end=True)
+    client.flush()
+
+    kinds = (h2.events.StreamReset, h2.events.StreamEnded)
+    following = next(event for event in client.events() if isinstance(event, kinds))
+
+    assert isinstance(following, h2.events.StreamEnded)
+
+
+def test_an_early_answer_that_waits_lets_the_request_end(
+    start: Callable[..., Running], http2: Callable[[Running], Http2]
+) -> None:
+    """The same holds if the trailers of the answer have to wait until the client takes its body."""
+    client = http2(start())
+    answered = client.open("/spill")
+    client.flush()
+    size = 0
+    for event in client.events():
+        size += len(event.data) if isinstance(event, h2.events.DataReceived) else 0
+        if size == WINDOW:
+            break
+    for _ in range(2):  # the trailers wait by the time that the server has read the second
+        client.connection.ping(bytes(8))
+        client.flush()
+        next(event for event in client.events() if isinstance(event, h2.events.PingAckReceived))
+    for stream in (answered, None):
+        client.connection.increment_flow_control_window(WINDOW, stream)
+    client.flush()
+    assert client.ended(answered)
+    client.connection.send_data(answered, b"x")
     client.open("/echo", end=True)
     client.flush()
 
@@ -688,6 +729,27 @@ def test_further_connections_are_closed_at_once(start: Callable[..., Running]) -
 
     assert errors.count("\n") == 1
     assert "5 connections are open" in errors
+
+
+def test_connections_are_accepted_one_by_one(start: Callable[..., Running]) -> None:
+    """A process has not taken all that wait when it begins to serve the first.
+
+    So it leaves the others to other processes that listen as well, and are less busy.
+    """
+    running = start()
+    process = psutil.Process(running.process.pid)
+    process.suspend()
+    until(lambda: process.status() == psutil.STATUS_STOPPED)
+    with ExitStack() as stack:
+        for _ in range(50):
+            client = socket.create_connection(("127.0.0.1", running.port), SECONDS)
+            stack.enter_context(client)
+            client.sendall(b"POST /pause HTTP/1.1\r\nhost: x\r\n\r\n")
+        process.resume()
+        until(lambda: process.status() == psutil.STATUS_STOPPED)
+        taken = [each for each in process.net_connections() if each.status == "ESTABLISHED"]
+
+        assert 1 <= len(taken) < 50
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -6,8 +6,9 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,35 @@ def test_what_is_not_tls_harms_nobody(
                 good.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
                 assert good.recv(1_000).startswith(b"HTTP/1.1 200 ")
     assert "Traceback" not in server.log.read_text()
+
+
+def test_handshakes_count_as_connections(
+    run: Serve, options: list[str], context: ssl.SSLContext
+) -> None:
+    """Clients that never finish their handshake take up no more than all connections."""
+    program = (
+        "from statusthing import cli, limits\n"
+        "limits.CONNECTIONS = 2\nlimits.HANDSHAKE_SECONDS = 600.0\ncli.main()"
+    )
+    with run(sys.executable, "-c", program, "serve", "--addr=127.0.0.1:0", *options) as server:
+        host, _, port = server.url.removeprefix("https://").partition(":")
+        silent = [socket.create_connection((host, int(port)), SECONDS) for _ in range(2)]
+        with pytest.raises(ConnectionError), handshake(server, context):
+            pass
+        for client in silent:
+            client.close()
+        assert is_served(server, context)
+    assert "2 connections are open" in server.log.read_text()
+
+
+def is_served(server: Any, context: ssl.SSLContext) -> bool:
+    """Wait until there is room for one more client."""
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        with suppress(ConnectionError), handshake(server, context) as client:
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            return client.recv(1_000).startswith(b"HTTP/1.1 200 ")
+    return False
 
 
 def test_a_passphrase_is_not_asked_for(tmp_path: Path, options: list[str]) -> None:

@@ -17,6 +17,13 @@ STOPPING = "statusthing.stopping"
 should end then.
 """
 
+WHOLE = "statusthing.whole"
+"""A key in a message with a part of a request: true if no more of it will come.
+
+`statusthing.server` sets it if it says later that the request has ended, because the client has to
+take the answers to earlier ones first.
+"""
+
 
 def mounted_path(scope: Scope) -> str:
     """Return the path of a request without the prefix under which the application is mounted."""

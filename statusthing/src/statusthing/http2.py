@@ -12,9 +12,7 @@ import logging
 import re
 from collections import deque
 from contextlib import suppress
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
-from weakref import WeakSet
 
 from h2.connection import ConnectionState
 from h2.errors import ErrorCodes
@@ -34,6 +32,7 @@ from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
 from hyperframe.frame import GoAwayFrame
 
 from statusthing import limits
+from statusthing.asgi import WHOLE, Scope, Send
 from statusthing.exchange import Exchange, pieces
 from statusthing.frames import FrameGuard
 
@@ -54,6 +53,8 @@ _log = logging.getLogger("statusthing.server")
 class Http2Exchange(Exchange):
     """A request over HTTP/2, whose client may send as much as the application takes."""
 
+    _whole = False  # all of it has been handed over, except that this is its end
+
     @property
     def protocol(self) -> Http2Protocol:
         """The connection it came over."""
@@ -63,54 +64,56 @@ class Http2Exchange(Exchange):
         """Open the window of the stream by what the application has taken."""
         await self.protocol.acknowledge(self.stream_id, size)
 
+    async def answer(self, scope: Scope, send: Send) -> None:
+        """Have the application answer, once there is room for an answer."""
+        if self.protocol.is_full:
+            await self.protocol.room(self)
+        if not self.closed:
+            await super().answer(scope, send)
+
     async def receive(self) -> Any:
-        """Take the next part of the request; the last waits until there is room for an answer."""
+        """Take the next part of the request; its end is told once there is room for an answer.
+
+        There may be none any more, because other calls that began before have been answered.
+        """
+        if self._whole:
+            await self.protocol.room(self)
+            self._whole = False
+            if not self.closed:
+                return {"type": "http.request", "body": b"", "more_body": False}
         message = await super().receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
-            await self.protocol.room()
+        if self.protocol.is_full and message.get("more_body") is False:
+            self._whole = True
+            return {**message, "more_body": True, WHOLE: True}
         return message
 
 
 class Http2Protocol(H2Protocol):
-    """Hypercorn's HTTP/2 connection, with what long-lived gRPC connections need."""
+    """Hypercorn's HTTP/2 connection, with what long-lived gRPC connections need.
 
-    unsent = 0  # bytes of answers that are being sent
-    held = False  # whether something is held back in case that more comes
+    Times are in seconds of the loop's clock.
 
-    @cached_property
-    def guard(self) -> FrameGuard:
-        """What watches the client's frames."""
-        return FrameGuard(self.context.time())
+    Attributes:
+        guard: watches the client's frames.
+        cancelled: when calls were cancelled, oldest first.
+        unread: how many bytes of each stream the application has not taken.
+        unfinished: when the streams began whose client has not ended them, oldest first.
+        sending: when the client last took something of the answers that wait for it, by stream.
+        unsent: how many bytes the answers have, some of which wait for the client.
+        sent: set when there may be room for another answer.
+        held: whether something is held back in case that more comes.
+    """
 
-    @cached_property
-    def cancelled(self) -> deque[float]:
-        """When calls were cancelled, in seconds of the loop's clock, oldest first."""
-        return deque()
-
-    @cached_property
-    def ended(self) -> WeakSet[StreamBuffer]:
-        """The buffers of the streams that trailers have ended."""
-        return WeakSet()
-
-    @cached_property
-    def unread(self) -> dict[int, int]:
-        """How many bytes of each stream the application has not taken."""
-        return {}
-
-    @cached_property
-    def unfinished(self) -> dict[int, float]:
-        """When the streams began whose client has not ended them, oldest first."""
-        return {}
-
-    @cached_property
-    def sending(self) -> dict[int, tuple[int, float]]:
-        """How many bytes of each answer wait for the client, and since when it is that many."""
-        return {}
-
-    @cached_property
-    def sent(self) -> asyncio.Event:
-        """Set when there may be room for another answer."""
-        return asyncio.Event()
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.guard = FrameGuard(self.context.time())
+        self.cancelled: deque[float] = deque()
+        self.unread: dict[int, int] = {}
+        self.unfinished: dict[int, float] = {}
+        self.sending: dict[int, float] = {}
+        self.unsent = 0
+        self.sent = asyncio.Event()
+        self.held = False
 
     async def initiate(
         self, headers: list[tuple[bytes, bytes]] | None = None, settings: bytes | None = None
@@ -234,12 +237,17 @@ class Http2Protocol(H2Protocol):
                 self.connection.acknowledge_received_data(size, stream_id)
             await self._flush()
 
-    async def room(self) -> None:
-        """Wait until the client has taken enough of the answers that it asked for before.
+    @property
+    def is_full(self) -> bool:
+        """Whether the client has to take more of the answers that it asked for before.
 
-        Without it, one that asks and does not read fills the memory with answers.
+        Without this, one that asks and does not read fills the memory with answers.
         """
-        while self.unsent > limits.UNSENT_BYTES and not self.closed:
+        return self.unsent > limits.UNSENT_BYTES
+
+    async def room(self, exchange: Http2Exchange) -> None:
+        """Wait until the client has taken enough, or has given this request up."""
+        while self.is_full and not (self.closed or exchange.closed):
             self.sent.clear()
             await self.sent.wait()
 
@@ -248,6 +256,7 @@ class Http2Protocol(H2Protocol):
             await self.acknowledge(stream_id, self.unread[stream_id])
         self.unread.pop(stream_id, None)
         await super()._close_stream(stream_id)
+        self.sent.set()  # it may be one that waits for room
 
     async def handle_reset(self, event: StreamReset) -> None:
         """End a cancelled call, and close the connection of a client that only cancels.
@@ -275,19 +284,16 @@ class Http2Protocol(H2Protocol):
         """
         overdue = [
             stream_id
-            for stream_id, since in self.unfinished.items()
-            if now - since > limits.UNFINISHED_SECONDS
+            for since_when, seconds in (
+                (self.unfinished, limits.UNFINISHED_SECONDS),
+                (self.sending, limits.STALLED_SECONDS),
+            )
+            for stream_id, since in since_when.items()
+            if now - since > seconds
         ]
-        for stream_id, buffer in self.stream_buffers.items():
-            size, since = self.sending.get(stream_id, (0, now))
-            left = len(buffer.buffer)
-            self.sending[stream_id] = (left, since if left == size else now)
-            if left and now - self.sending[stream_id][1] > limits.STALLED_SECONDS:
-                overdue.append(stream_id)
-        for stream_id in self.sending.keys() - self.stream_buffers.keys():
-            del self.sending[stream_id]
         for stream_id in overdue:
             self.unfinished.pop(stream_id, None)
+            self.sending.pop(stream_id, None)
             unread = self.unread.pop(stream_id, 0)
             with suppress(ProtocolError):  # it is just over
                 self.connection.reset_stream(stream_id, ErrorCodes.CANCEL)
@@ -319,18 +325,21 @@ class Http2Protocol(H2Protocol):
             await super().stream_send(event)
             return
         with suppress(ProtocolError):  # the stream is over
-            if isinstance(event, Body) and (
-                buffer.buffer or len(event.data) > self._window(event.stream_id)
-            ):
-                await self._send_bit_by_bit(event)
-            elif buffer.buffer or buffer in self.ended:
-                await super().stream_send(event)
-                if isinstance(event, Trailers):
-                    self.ended.add(buffer)
+            if isinstance(event, Body) and len(event.data) > self._window(event.stream_id):
+                await self._send_bit_by_bit(event, buffer)
             else:
                 await self._send_at_once(event)
 
     async def _send_at_once(self, event: StreamEvent) -> None:
+        """Send a part of an answer without another task; the last part ends the stream.
+
+        After trailers, Hypercorn ends it once more. h2 takes that for a fault, so it answers what
+        is still coming of the request with RST_STREAM(STREAM_CLOSED), and a gRPC client that reads
+        this together with the trailers reports INTERNAL, whatever the trailers say. Here the rest
+        of the request is read and dropped: RFC 9113, section 8.1, would have it stopped with
+        RST_STREAM(NO_ERROR), but curl 7.88 then throws the answer away.
+        https://github.com/pgjones/hypercorn/blob/0.18.0/src/hypercorn/protocol/h2.py
+        """
         stream_id = event.stream_id
         self.guard.earn()
         if isinstance(event, Response):
@@ -351,13 +360,20 @@ class Http2Protocol(H2Protocol):
         self.held = True
         asyncio.get_running_loop().call_soon(self._flush_soon)
 
-    async def _send_bit_by_bit(self, event: Body) -> None:
-        """Send as much as the client takes, and wait with the rest."""
+    async def _send_bit_by_bit(self, event: Body, buffer: StreamBuffer) -> None:
+        """Send as much as the client takes, and wait with the rest.
+
+        Hypercorn would take all of it into its buffer: it waits, if that is full, for an attempt to
+        send, whether or not the client took anything.
+        """
         self.unsent += len(event.data)
         try:
             for data in pieces(event.data):
+                self.sending[event.stream_id] = self.context.time()
                 await super().stream_send(Body(event.stream_id, data))
+                await buffer.drain()
         finally:
+            self.sending.pop(event.stream_id, None)
             self.unsent -= len(event.data)
             self.sent.set()
 
@@ -376,25 +392,16 @@ class Http2Protocol(H2Protocol):
         await super()._flush()
 
     async def _send_data(self, stream_id: int) -> None:
-        """Send what a stream has to send, and end it unless its trailers have done that.
-
-        Hypercorn ends it twice. h2 takes that for a fault, so it answers what is still coming of
-        the request with RST_STREAM(STREAM_CLOSED), and a gRPC client that reads this together with
-        the trailers reports INTERNAL, whatever the trailers say. Here the rest of the request is
-        read and dropped: RFC 9113, section 8.1, would have it stopped with RST_STREAM(NO_ERROR),
-        but curl 7.88 then throws the answer away.
-        https://github.com/pgjones/hypercorn/blob/0.18.0/src/hypercorn/protocol/h2.py
-        """
+        """Send the next part of what a stream has to send."""
         self.guard.earn()
-        buffer = self.stream_buffers.get(stream_id)
-        if buffer is not None and buffer in self.ended and buffer.complete:
-            del self.stream_buffers[stream_id]
-            self.priority.remove_stream(stream_id)
-        else:
-            # While this waits for the client the stream may end, and is forgotten then. Hypercorn
-            # looks it up once more.
-            with suppress(KeyError):
-                await super()._send_data(stream_id)
+        buffer = self.stream_buffers[stream_id]
+        waiting = len(buffer.buffer)
+        # While this waits for the client the stream may end, and is forgotten then. Hypercorn looks
+        # it up once more.
+        with suppress(KeyError):
+            await super()._send_data(stream_id)
+        if len(buffer.buffer) < waiting and stream_id in self.sending:
+            self.sending[stream_id] = self.context.time()
 
 
 def _is_well_formed(request: RequestReceived) -> bool:

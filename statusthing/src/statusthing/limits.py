@@ -30,13 +30,19 @@ connection over HTTP/1.1.
 """
 
 STALLED_SECONDS = 60.0
-"""After how long an answer is given up of which the client takes nothing."""
+"""After how long an answer is given up of which the client takes nothing.
+
+And after how long a call is `unavailable` that waits until its client has taken earlier answers.
+"""
 
 UNREAD_BYTES = 64 * 1024
 """How much of a body may wait for the application; the client has to wait with the rest."""
 
 UNSENT_BYTES = 4 * 1024 * 1024
-"""How much of earlier answers may wait for a client when its next call on a connection begins."""
+"""How much of earlier answers may wait for a client when its next call on a connection begins.
+
+If there is more, the call waits.
+"""
 
 BODIES_BYTES = 64 * 1024 * 1024
 """How much the bodies that are arriving may take up; beyond it, large ones are `unavailable`.
@@ -52,6 +58,11 @@ A call is in flight once all of its request has come: clients that send half of 
 
 STREAMS = 256
 """How many streaming calls may be open, counted apart; any further one is `unavailable`."""
+
+STREAMS_OF_A_CONNECTION = 32
+"""How many of them may be open on one connection, so that no client has all; a further one is
+`resource_exhausted`.
+"""
 
 CALLS_OF_A_CONNECTION = 100
 """How many calls may be in flight on one HTTP/2 connection; clients queue the others."""
@@ -79,8 +90,8 @@ CONTROL_FRAMES_EARNED = 10
 CONNECTIONS = 4096
 """How many connections may be open; a further one is closed at once.
 
-Fewer where the process may not open so many files: asyncio, told by the kernel that there are no
-more, accepts nobody for a second, and logs that.
+They count from the moment they are accepted, so TLS handshakes in progress do too. There may be
+fewer where the process may not open so many files.
 """
 
 BACKLOG = 128

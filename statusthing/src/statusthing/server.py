@@ -4,10 +4,10 @@
 or SIGTERM lets the calls in flight finish before the application shuts down. One process, one
 event loop.
 
-The configuration of Hypercorn and the work-arounds for faults of Hypercorn 0.18 are here; those for
-one version of HTTP are in `statusthing.http1` and `statusthing.http2`. Each names its cause, and
-`tests/test_server.py` has a test for each that fails without it. The limits are in
-`statusthing.limits`.
+The configuration of Hypercorn and work-arounds for faults of Hypercorn 0.18 are here; those for
+connections are in `statusthing.connections`, and those for one version of HTTP in
+`statusthing.http1` and `statusthing.http2`. Each names its cause, and `tests/test_server.py` has a
+test for each that fails without it. The limits are in `statusthing.limits`.
 """
 
 from __future__ import annotations
@@ -19,35 +19,24 @@ import os
 import re
 import signal
 import socket
-import sys
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import hypercorn.protocol
-from h2.errors import ErrorCodes
-from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData, Updated
 
 from statusthing import limits
 from statusthing.asgi import STOPPING, ASGIApp
+from statusthing.connections import Connection, Connections, accept, streams, sweep
 from statusthing.errors import StatusThingError, UserMistake
 from statusthing.exchange import Application
 from statusthing.http1 import Http1Exchange, Http1Protocol
 from statusthing.http2 import Http2Exchange, Http2Protocol
 
-if sys.platform != "win32":
-    import resource
-
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable, Iterable
-
-_SWEEP_SECONDS = 1.0
-_READ_BYTES = 8 * 1024
-_FULL_SECONDS = 60.0  # between two log lines that say that there are too many connections
-_SPARE_FILES = 64  # kept for everything but connections
 
 _log = logging.getLogger(__name__)
 
@@ -207,61 +196,36 @@ async def _serve(
     loop = asyncio.get_running_loop()
     config = configuration()
     context = WorkerContext(max_requests=None)
-    connections: dict[asyncio.Task[Any], _Connection] = {}
-    # Those that are refused hold a file each until they are closed, some rounds of the loop later.
-    files = _raise_file_limit() - _SPARE_FILES - 4 * limits.BACKLOG
-    most = min(limits.CONNECTIONS, max(files, _SPARE_FILES))
+    connections: Connections = {}
     application = Application(app)
 
     async with _lifespan(app) as state:
         state[STOPPING] = stop
 
-        full = -_FULL_SECONDS
-
-        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            nonlocal full
-            if len(connections) >= most:
-                writer.transport.abort()
-                return
+        async def serve(client: socket.socket) -> None:
             task = cast("asyncio.Task[Any]", asyncio.current_task())
-            connection = _Connection(application, loop, config, context, state, reader, writer)
-            connections[task] = connection
-            if len(connections) == most and loop.time() - full > _FULL_SECONDS:
-                full = loop.time()
-                _log.warning("%d connections are open: further ones are closed at once", most)
             try:
+                reader, writer = await streams(client, tls)
+                connection = Connection(application, loop, config, context, state, reader, writer)
+                connections[task] = connection
                 await connection
-            except asyncio.CancelledError:
-                pass  # by the end of `_serve`; asyncio logs a connection that ends so as a fault
+            except OSError:
+                pass  # the client has left, or does not speak TLS
             except Exception:  # noqa: BLE001 - whatever it was, the other connections go on
                 _log.exception("a connection failed")
-            finally:
-                del connections[task]
 
-        server = await asyncio.start_server(
-            connected,
-            sock=listener,
-            # asyncio accepts so many at a time. One, so that processes that share the socket share
-            # the connections; how many the kernel holds is set again below.
-            backlog=1,
-            ssl=tls,
-            ssl_handshake_timeout=None if tls is None else limits.HANDSHAKE_SECONDS,
-            ssl_shutdown_timeout=None if tls is None else limits.CUT_SECONDS,
-        )
-        listener.listen(limits.BACKLOG)
-        sweeping = asyncio.create_task(_sweep(connections))
+        accepting = asyncio.create_task(accept(listener, serve, connections))
+        sweeping = asyncio.create_task(sweep(connections))
         try:
             on_start()
             await stop.wait()
         finally:
-            # Let the connections that have just been accepted arrive among `connections`: their
-            # transport, protocol and task each take a round of the loop. Python 3.13.0 prints a
-            # traceback for a server that is closed before the first of these.
+            # asyncio logs a fault if a connection comes just when accepting is cancelled.
             with suppress(NotImplementedError):  # Windows accepts in another way
                 loop.remove_reader(listener)
-            for _ in range(3):
-                await asyncio.sleep(0)
-            server.close()
+            accepting.cancel()
+            await asyncio.wait([accepting])
+            listener.close()
         await context.terminated.set()
         await _finish(application.calls, connections)
         sweeping.cancel()
@@ -270,114 +234,27 @@ async def _serve(
 def _replace_classes() -> None:
     """Have Hypercorn use our classes, which it names in one place each, without a setting."""
     hypercorn.protocol.H11Protocol = Http1Protocol  # type: ignore[attr-defined]
-    hypercorn.protocol.H2Protocol = Http2Protocol  # type: ignore[attr-defined]
+    hypercorn.protocol.H2Protocol = Http2Protocol  # type: ignore[attr-defined,assignment]
     hypercorn.protocol.h11.HTTPStream = Http1Exchange  # type: ignore[attr-defined,assignment]
     hypercorn.protocol.h2.HTTPStream = Http2Exchange  # type: ignore[attr-defined,assignment]
 
 
-async def _finish(
-    calls: set[asyncio.Task[Any]], connections: dict[asyncio.Task[Any], _Connection]
-) -> None:
+async def _finish(calls: set[asyncio.Task[Any]], connections: Connections) -> None:
     """Let the calls in flight end, then cut off those that do not."""
-    for connection in tuple(connections.values()):
-        connection.refuse_further()
+    for task, connection in connections.items():
+        if connection is None:
+            task.cancel()
+        else:
+            connection.refuse_further()
     await _ended(calls, limits.GRACE_SECONDS)
     for task in calls:
         task.cancel()
     await _ended(connections, limits.CUT_SECONDS)
     for task, connection in connections.items():
-        connection.writer.transport.abort()
+        if connection is not None:
+            connection.writer.transport.abort()
         task.cancel()
     await _ended(connections, limits.CUT_SECONDS)
-
-
-async def _sweep(connections: dict[asyncio.Task[Any], _Connection]) -> None:
-    """Look time and again for clients that are too slow, which costs the others nothing."""
-    loop = asyncio.get_running_loop()
-    while True:
-        await asyncio.sleep(_SWEEP_SECONDS)
-        for connection in tuple(connections.values()):
-            try:
-                await connection.sweep(loop.time())
-            except Exception:  # noqa: BLE001 - whatever it was, the other connections go on
-                _log.exception("a slow connection could not be ended")
-
-
-class _Connection(TCPServer):
-    """Hypercorn's connection, which ends when its client has left, or takes nothing any more.
-
-    Hypercorn waits for the idle timer when a client has left, and keeps the socket open meanwhile.
-    https://github.com/pgjones/hypercorn/blob/0.18.0/src/hypercorn/asyncio/tcp_server.py
-    """
-
-    left = False
-    stuck: tuple[int, float] = (0, 0.0)  # bytes that wait for the client, and since when
-
-    @property
-    def _http(self) -> Http1Protocol | Http2Protocol | None:
-        """What speaks HTTP; None for a client that had left before it was found out who it is."""
-        protocol = getattr(self, "protocol", None)
-        return None if protocol is None else protocol.protocol
-
-    async def _read_data(self) -> None:
-        """Hand over what the client sends, a little at a time: the others get their turn between.
-
-        Hypercorn goes on as long as there is something to read. From a client that sends tiny
-        frames or chunks that is seconds of work at once.
-        """
-        with suppress(OSError):
-            while data := await self.reader.read(_READ_BYTES):
-                await self.protocol.handle(RawData(data))
-                if len(data) == _READ_BYTES:
-                    await asyncio.sleep(0)
-        await self.protocol.handle(Closed())
-        self.left = True
-        await self.idle_task.stop()
-
-    async def _initiate_server_close(self) -> None:
-        """Close a connection that is idle; over HTTP/2 the client is told."""
-        if isinstance(self._http, Http2Protocol):
-            await self._http.say_goodbye(ErrorCodes.NO_ERROR)
-        await super()._initiate_server_close()
-
-    async def protocol_send(self, event: Event) -> None:
-        """Take what the protocol has for the client, or news of the connection."""
-        if isinstance(event, Updated) and self.left:
-            return  # it would start the timer again
-        if isinstance(event, RawData) and self.writer.transport.is_closing():
-            return  # asyncio logs each attempt
-        await super().protocol_send(event)
-
-    async def sweep(self, now: float) -> None:
-        """End what is too slow; `now` is in seconds of the loop's clock."""
-        waiting = self.writer.transport.get_write_buffer_size()
-        if not waiting or waiting != self.stuck[0]:
-            self.stuck = (waiting, now)
-        protocol = self._http
-        if protocol is None:
-            return
-        if await protocol.sweep(now) or now - self.stuck[1] > limits.STALLED_SECONDS:
-            self.writer.transport.abort()
-            await protocol.handle(Closed())  # reading may wait for the application
-
-    def refuse_further(self) -> None:
-        """Tell the client to make its next calls elsewhere, where HTTP has a word for that."""
-        protocol = self._http
-        if isinstance(protocol, Http2Protocol) and not protocol.idle:
-            with suppress(RuntimeError):  # the connection is just ending
-                # Not awaited: the client may not be reading.
-                self._task_group.spawn(protocol.refuse_further)
-
-
-def _raise_file_limit() -> int:
-    """Let the process open as many files as it may, and return that number."""
-    if sys.platform == "win32":
-        return sys.maxsize
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # macOS has a lower limit that it does not tell
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        soft = hard
-    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 async def _ended(tasks: Iterable[asyncio.Task[Any]], seconds: float) -> None:

@@ -19,7 +19,7 @@ import msgspec
 from connectrpc.code import Code
 
 from statusthing.asgi import Scope, Send
-from statusthing.rpc.compression import WORTHWHILE_BYTES, compress, is_wanted
+from statusthing.rpc.compression import WORTHWHILE_BYTES, compress_aside, is_wanted
 from statusthing.rpc.errors import as_headers, as_json, described
 
 CONNECT = frozenset({"application/json", "application/proto"})
@@ -44,7 +44,7 @@ _ENVELOPE_HEADERS: Mapping[str, tuple[bytes, bytes]] = MappingProxyType(
 Headers = list[tuple[bytes, bytes]]
 
 # https://grpc.io/docs/guides/status-codes/
-_GRPC_NUMBERS = {Code.UNIMPLEMENTED: 12, Code.UNAVAILABLE: 14}
+_GRPC_NUMBERS = {Code.RESOURCE_EXHAUSTED: 8, Code.UNIMPLEMENTED: 12, Code.UNAVAILABLE: 14}
 _ESCAPED = re.compile(rb"^ |[^ -$&-~]| $")
 
 _ENVELOPE = struct.Struct(">BI")  # https://connectrpc.com/docs/protocol/#streaming-rpcs
@@ -86,7 +86,7 @@ class OneWrite:
         start, self._start = self._start, None
         if start is None or start.get("trailers") or message.get("more_body"):
             if self._compresses_envelopes:
-                start, message = self._announced(start), _compressed_envelope(message)
+                start, message = self._announced(start), await _compressed_envelope(message)
             if start is not None:
                 await self._send(start)
             if message["type"] == "http.response.trailers":
@@ -120,7 +120,7 @@ class OneWrite:
         status = start["status"]
         headers = [pair for pair in start["headers"] if pair != (b"content-encoding", b"identity")]
         if self._compresses_body and len(body) >= WORTHWHILE_BYTES:
-            body = compress(body)
+            body = await compress_aside(body)
             headers.append((b"content-encoding", b"gzip"))
         if (b"cache-control", PUBLIC.encode()) in headers:
             tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
@@ -135,12 +135,12 @@ class OneWrite:
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def _compressed_envelope(message: dict[str, Any]) -> dict[str, Any]:
+async def _compressed_envelope(message: dict[str, Any]) -> dict[str, Any]:
     """Compress a message that is worth it; connectrpc sends each in a body of its own."""
     body = message.get("body", b"")
     if len(body) < WORTHWHILE_BYTES or body[0]:
         return message
-    data = compress(body[_ENVELOPE.size :])
+    data = await compress_aside(body[_ENVELOPE.size :])
     return {**message, "body": _ENVELOPE.pack(_COMPRESSED, len(data)) + data}
 
 

@@ -13,7 +13,7 @@ from connectrpc.errors import ConnectError
 from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 
 from statusthing import limits
-from statusthing.asgi import Receive, Scope
+from statusthing.asgi import WHOLE, Receive, Scope
 from statusthing.errors import InvalidArgument
 from statusthing.rpc.answers import CONNECT, CONNECT_STREAM, GRPC, GRPC_WEB, Refusal
 from statusthing.rpc.calls import Call
@@ -146,13 +146,15 @@ class Body:
         self._end = self._loop.time() + limits.BODY_SECONDS
         self._size = 0
         self._arriving = True
+        self._whole = False  # but not said to have ended
         self._expired = False
 
     async def receive(self) -> Any:
         """Receive the next part, or what follows the last.
 
         Raises:
-            ConnectError: it takes too long, or the bodies that are arriving take up too much.
+            ConnectError: it takes too long, or the client takes too long to take earlier answers,
+                or the bodies that are arriving take up too much.
         """
         if not self._arriving:
             message = await self._receive()
@@ -165,10 +167,12 @@ class Body:
             if not self._expired:
                 raise
             self._task.uncancel()
-            problem = f"the request took longer than {limits.BODY_SECONDS:g} seconds to arrive"
-            raise ConnectError(Code.DEADLINE_EXCEEDED, problem) from error
+            raise self._late() from error
         finally:
             timer.cancel()
+        if message.get(WHOLE):
+            self._whole = True
+            self._end = self._loop.time() + limits.STALLED_SECONDS
         if message.get("more_body"):
             self._hold(len(message.get("body", b"")))
         else:
@@ -190,6 +194,13 @@ class Body:
         self._others.size += size
         if self._others.size > limits.BODIES_BYTES and self._size > limits.UNREAD_BYTES:
             raise ConnectError(Code.UNAVAILABLE, "too many large requests are arriving, try again")
+
+    def _late(self) -> ConnectError:
+        if self._whole:
+            problem = f"earlier answers were not taken within {limits.STALLED_SECONDS:g} seconds"
+            return ConnectError(Code.UNAVAILABLE, problem)
+        problem = f"the request took longer than {limits.BODY_SECONDS:g} seconds to arrive"
+        return ConnectError(Code.DEADLINE_EXCEEDED, problem)
 
     def _expire(self) -> None:
         self._expired = True
