@@ -436,7 +436,6 @@ SERVING_LIMITS = {
     "bodies that are arriving": limits.BODIES_BYTES,
     "calls in flight": limits.CALLS,
     "streaming calls open": limits.STREAMS,
-    "streaming calls open on one connection": limits.STREAMS_OF_A_CONNECTION,
     "calls in flight on one HTTP/2 connection": limits.CALLS_OF_A_CONNECTION,
     "cancelled calls on one HTTP/2 connection": limits.CANCELLED_CALLS,
     "time in which cancelled calls are counted": limits.CANCELLED_SECONDS,

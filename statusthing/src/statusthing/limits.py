@@ -59,11 +59,6 @@ A call is in flight once all of its request has come: clients that send half of 
 STREAMS = 256
 """How many streaming calls may be open, counted apart; any further one is `unavailable`."""
 
-STREAMS_OF_A_CONNECTION = 32
-"""How many of them may be open on one connection, so that no client has all; a further one is
-`resource_exhausted`.
-"""
-
 CALLS_OF_A_CONNECTION = 100
 """How many calls may be in flight on one HTTP/2 connection; clients queue the others."""
 

@@ -44,7 +44,7 @@ _ENVELOPE_HEADERS: Mapping[str, tuple[bytes, bytes]] = MappingProxyType(
 Headers = list[tuple[bytes, bytes]]
 
 # https://grpc.io/docs/guides/status-codes/
-_GRPC_NUMBERS = {Code.RESOURCE_EXHAUSTED: 8, Code.UNIMPLEMENTED: 12, Code.UNAVAILABLE: 14}
+_GRPC_NUMBERS = {Code.UNIMPLEMENTED: 12, Code.UNAVAILABLE: 14}
 _ESCAPED = re.compile(rb"^ |[^ -$&-~]| $")
 
 _ENVELOPE = struct.Struct(">BI")  # https://connectrpc.com/docs/protocol/#streaming-rpcs

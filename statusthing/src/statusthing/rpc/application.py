@@ -43,9 +43,6 @@ _BUSY = Refusal(
     "too many calls are in flight, try again",
     ((b"retry-after", b"1"),),
 )
-_TOO_MANY_STREAMS = Refusal(
-    429, Code.RESOURCE_EXHAUSTED, "too many streams are open on this connection"
-)
 
 
 class _Response:
@@ -131,7 +128,6 @@ class RpcApplication:
         )
         # For how many more calls there is room; True stands for those that are unary.
         self._room = {True: limits.CALLS, False: limits.STREAMS}
-        self._streams: list[object] = []  # whose the open ones are
         self._bodies = Bodies()
         # connectrpc takes the types of asgiref where that is installed, which are closed.
         self._connect: ASGIApp = _Connect(
@@ -155,9 +151,9 @@ class RpcApplication:
             await refuse(scope, send, content_type, _UNKNOWN)
             return
         unary = method.stream_type is StreamType.UNARY
-        # An address and a port stand for a connection; whoever has none counts alone.
-        client = None if unary else scope.get("client") or object()
-        refused = refusal(scope, method, content_type) or self._full(client, unary=unary)
+        refused = refusal(scope, method, content_type)
+        if refused is None and not self._room[unary]:
+            refused = _BUSY
         if refused is not None:
             await refuse(scope, send, content_type, refused)
             return
@@ -168,7 +164,9 @@ class RpcApplication:
 
         def begin() -> None:
             nonlocal in_flight
-            self._begin(client, unary=unary)
+            if not self._room[unary]:
+                raise ConnectError(_BUSY.code, _BUSY.message)
+            self._room[unary] -= 1
             in_flight = True
 
         body = Body(receive, call, self._bodies, begin)
@@ -184,28 +182,7 @@ class RpcApplication:
             current.reset(token)
             body.release()
             if in_flight:
-                self._end(client, unary=unary)
-
-    def _full(self, client: object, *, unary: bool) -> Refusal | None:
-        """Return why one more call cannot begin, or None if it can."""
-        if not self._room[unary]:
-            return _BUSY
-        if not unary and self._streams.count(client) == limits.STREAMS_OF_A_CONNECTION:
-            return _TOO_MANY_STREAMS
-        return None
-
-    def _begin(self, client: object, *, unary: bool) -> None:
-        refused = self._full(client, unary=unary)
-        if refused is not None:
-            raise ConnectError(refused.code, refused.message)
-        self._room[unary] -= 1
-        if not unary:
-            self._streams.append(client)
-
-    def _end(self, client: object, *, unary: bool) -> None:
-        self._room[unary] += 1
-        if not unary:
-            self._streams.remove(client)
+                self._room[unary] += 1
 
 
 def _path(row: Operation) -> str:
