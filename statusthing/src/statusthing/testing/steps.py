@@ -22,10 +22,10 @@ from statusthing.testing.samples import NOW, change, item, kept, note, status
 
 Step = tuple[Any, ...]
 
-_IDS = st.sampled_from(["a", "b", "c", "B", "é"])
-_MINUTES = st.integers(0, 2)
-_INSTANTS = st.builds(lambda minutes: NOW + timedelta(minutes=minutes), st.integers(-1, 3))
-_NAMES = st.sampled_from(["x", "y", "X", "ß"])
+_IDS = st.sampled_from(["a", "B", "é"])
+_MINUTES = st.integers(0, 1)
+_INSTANTS = st.builds(lambda minutes: NOW + timedelta(minutes=minutes), st.integers(-1, 2))
+_NAMES = st.sampled_from(["x", "X", "ß"])
 _RECORDS = st.one_of(
     st.builds(status, _IDS, _MINUTES, name=_NAMES, kind=st.sampled_from(list(StatusKind)[:3])),
     st.builds(
