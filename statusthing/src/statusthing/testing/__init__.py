@@ -6,28 +6,13 @@ rule of `statusthing.store`. Needs the extra `statusthing[testing]`.
 
 from __future__ import annotations
 
+import pkgutil
+
 import pytest
 
 # Before they are imported, so that their assertions tell what was found and what was expected.
 pytest.register_assert_rewrite(
-    *(
-        f"{__name__}.{module}"
-        for module in (
-            "client",
-            "conformance",
-            "life",
-            "log",
-            "machine",
-            "queries",
-            "records",
-            "report",
-            "rules",
-            "samples",
-            "steps",
-            "units",
-            "writers",
-        )
-    )
+    *(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__))
 )
 
 from statusthing.testing.conformance import StoreConformance  # noqa: E402
