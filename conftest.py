@@ -17,6 +17,9 @@ from tests.postgres import Postgres, any_server
 import statusthing_postgres  # noqa: F401
 import statusthing_sqlite  # noqa: F401
 
+# Prints what the conformance kit found, when the tests are spread over processes too.
+pytest_plugins = ["statusthing.testing.report"]
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:

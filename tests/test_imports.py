@@ -43,6 +43,10 @@ ALLOWED: dict[str, Imports] = {
     "statusthing_sqlite": ({"errors", "sql"}, {"sqlalchemy"}),
     "statusthing_postgres": ({"errors", "sql", "store"}, {"msgspec", "psycopg", "sqlalchemy"}),
     "statusthing.registry": ({"errors", "store"}, set()),
+    "statusthing.testing": (
+        {"errors", "log", "memory", "model", "store"},
+        {"hypothesis", "msgspec", "pytest"},
+    ),
     # The wire and the web, which know the service and never a store
     "statusthing.asgi": (set(), set()),
     "statusthing.identity": ({"access", "asgi", "errors"}, set()),

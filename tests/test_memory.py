@@ -1,4 +1,4 @@
-"""What is special to the memory store; `test_store_contract.py` holds it to the rules of all."""
+"""What is special to the memory store; `test_memory_conformance.py` has the rules of all."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from statusthing.testing import Capabilities, StoreConformance
 
 from statusthing.store import Store
+from statusthing.testing import Capabilities, StoreConformance
 from statusthing_journal import JournalStore
 
 
