@@ -343,14 +343,35 @@ def run(tmp_path: Path) -> Callable[..., AbstractContextManager[Server]]:
     return lambda *command: serving(tmp_path, *command)
 
 
-@pytest.fixture(scope="session", params=["memory", "sqlite"])
+@contextmanager
+def in_memory(*_: object) -> Iterator[str]:
+    """Keep data in memory."""
+    yield "memory://"
+
+
+@contextmanager
+def on_sqlite(folder: Path, _: object) -> Iterator[str]:
+    """Keep data in a file."""
+    yield f"sqlite:///{folder}/statusthing.db"
+
+
+@contextmanager
+def on_postgres(_: object, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Keep data in a database of its own."""
+    with request.getfixturevalue("postgres").database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session", params=[in_memory, on_sqlite, on_postgres])
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """The server that tests share, over each store."""
     folder = tmp_path_factory.mktemp("server")
-    url = {"memory": "memory://", "sqlite": f"sqlite:///{folder}/statusthing.db"}[request.param]
-    with serving(folder, *SERVE, f"--store={url}") as running:
+    with (
+        request.param(folder, request) as url,
+        serving(folder, *SERVE, f"--store={url}") as running,
+    ):
         yield running
 
 
