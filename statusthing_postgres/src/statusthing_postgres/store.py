@@ -40,6 +40,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateSchema
 
 from statusthing.errors import StoreUnavailable, UserMistake
 from statusthing.sql import schema
@@ -69,7 +70,7 @@ _FOREIGN_KEY, _UNIQUE = (
 _REFUSALS = frozenset({_FOREIGN_KEY, _UNIQUE})
 _MISTAKES = {
     "25006": "is read-only: name its primary, or several hosts and target_session_attrs=read-write",
-    "3F000": "has no schema to create tables in: name one with ?schema=",
+    "3F000": "has no schema for this user to create tables in: name one with ?schema=",
     "42501": "does not let this user create or use the tables: grant that, or name another schema",
 }
 
@@ -192,9 +193,10 @@ class PostgresStore(SqlStore):
             connection.execute(
                 text("SELECT pg_advisory_xact_lock(hashtextextended('statusthing', 0))")
             )
-            if self._address.schema is not None:
-                name = connection.dialect.identifier_preparer.quote(self._address.schema)
-                connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {name}")
+            name = self._address.schema
+            # Asked first, because IF NOT EXISTS wants the right to create it even if it is there.
+            if name is not None and not sqlalchemy.inspect(connection).has_schema(name):
+                connection.execute(CreateSchema(name))
             version = schema.find_version(connection, alone=False)
             schema.check_not_newer(version)
             if version != schema.NEWEST:
@@ -265,7 +267,7 @@ class PostgresStore(SqlStore):
                 return f"the host {host!r} in {self.url} is not known: is it spelled right?"
         try:
             connect(self._address, dbname="postgres").close()
-        except psycopg.OperationalError:
+        except psycopg.Error:
             if error.pgconn and (error.pgconn.needs_password or error.pgconn.used_password):
                 return f"the server of {self.url} refuses this user, or its password"
             return None
