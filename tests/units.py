@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,3 +96,10 @@ def start(url: str, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another process or thread brings about."""
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end

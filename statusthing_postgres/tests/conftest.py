@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import psycopg
 import pytest
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 from tests import units
 from tests.postgres import Postgres
 
@@ -84,26 +85,25 @@ class Database:
             for schema, name in self.tables()
         }
 
-    def connections(self) -> list[str]:
-        """The last statement of each connection of a store to the database."""
+    def backends(self, query: str = "%") -> list[int]:
+        """The process of each connection of a store whose last statement was like `query`."""
         return [
-            text
-            for [text] in self.rows(
-                "SELECT query FROM pg_stat_activity"
-                " WHERE datname = current_database() AND application_name = 'statusthing'"
+            pid
+            for [pid] in self.rows(
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+                " AND application_name = 'statusthing' AND query LIKE %s ORDER BY pid",
+                query,
             )
         ]
+
+    def commits(self) -> list[int]:
+        """How many commits each writer has made, in the order of their last ones."""
+        counted = "SELECT number FROM statusthing_commits ORDER BY time"
+        return [number for [number] in self.rows(counted)]
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `tests/program.py` on the database."""
         return units.start(self.url, *arguments)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another process or thread brings about."""
-    end = time.monotonic() + units.SECONDS
-    while not condition():
-        assert time.monotonic() < end
 
 
 @pytest.fixture
@@ -161,7 +161,36 @@ def run() -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture
-def store(database: Database, run: Callable[..., Any]) -> Iterator[PostgresStore]:
+def executed() -> list[str]:
+    """The text of each statement that was executed on `connections`."""
+    return []
+
+
+@pytest.fixture
+def connections(executed: list[str]) -> Iterator[list[psycopg.Connection[Any]]]:
+    """Every connection that a store has opened for reading or writing, the newest one last."""
+    opened: list[psycopg.Connection[Any]] = []
+
+    class Recording(psycopg.Cursor[Any]):
+        def execute(self, query: Any, *arguments: Any, **keywords: Any) -> Any:
+            executed.append(query)
+            return super().execute(query, *arguments, **keywords)
+
+    def note(connection: psycopg.Connection[Any], _: object) -> None:
+        opened.append(connection)
+        connection.cursor_factory = Recording
+
+    event.listen(Pool, "connect", note)
+    yield opened
+    event.remove(Pool, "connect", note)
+
+
+@pytest.fixture
+def store(
+    database: Database,
+    run: Callable[..., Any],
+    connections: list[psycopg.Connection[Any]],  # noqa: ARG001 - there before they are opened
+) -> Iterator[PostgresStore]:
     """An open store on the database."""
     store = database.store()
     run(store.open())
