@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -343,33 +343,22 @@ def run(tmp_path: Path) -> Callable[..., AbstractContextManager[Server]]:
     return lambda *command: serving(tmp_path, *command)
 
 
-@contextmanager
-def in_memory(*_: object) -> Iterator[str]:
-    """Keep data in memory."""
-    yield "memory://"
+STORES: dict[str, Callable[[Path, pytest.FixtureRequest], AbstractContextManager[str]]] = {
+    "memory": lambda *_: nullcontext("memory://"),
+    "sqlite": lambda folder, _: nullcontext(f"sqlite:///{folder}/statusthing.db"),
+    "postgres": lambda _, request: request.getfixturevalue("postgres").database(),
+}
+"""Makes a place for the data of each store, and yields its URL."""
 
 
-@contextmanager
-def on_sqlite(folder: Path, _: object) -> Iterator[str]:
-    """Keep data in a file."""
-    yield f"sqlite:///{folder}/statusthing.db"
-
-
-@contextmanager
-def on_postgres(_: object, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Keep data in a database of its own."""
-    with request.getfixturevalue("postgres").database() as url:
-        yield url
-
-
-@pytest.fixture(scope="session", params=[in_memory, on_sqlite, on_postgres])
+@pytest.fixture(scope="session", params=STORES)
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """The server that tests share, over each store."""
     folder = tmp_path_factory.mktemp("server")
     with (
-        request.param(folder, request) as url,
+        STORES[request.param](folder, request) as url,
         serving(folder, *SERVE, f"--store={url}") as running,
     ):
         yield running
