@@ -75,6 +75,16 @@ def test_who_and_where(
         run(getattr(server.store(**parts), call)())
 
 
+def test_a_host_that_has_an_address(server: Database, run: Run) -> None:
+    """A host that is named for its certificate only, beside its address, need not be known."""
+    port = urlsplit(server.url).port
+    store = server.store(
+        host=f"no-such-host.invalid:{port}", hostaddr="127.0.0.1", name="no_such_database"
+    )
+    with mistake("is not there, or not for this user"):
+        run(store.open())
+
+
 @pytest.mark.parametrize("call", ["open", "migrate"])
 def test_a_server_that_is_not_there(server: Database, run: Run, call: str) -> None:
     """A refused connection is no mistake: the server may come back."""

@@ -262,7 +262,8 @@ class PostgresStore(SqlStore):
             return f"the database {self.url} {_MISTAKES[code]}" if code in _MISTAKES else None
         # libpq does not tell the code of an error that answers the start of a connection, only its
         # text, which is in the server's language.
-        for host in (self._address.parameters.get("host") or "").split(","):
+        hosts = str(self._address.parameters.get("host", ""))
+        for host in [] if "hostaddr" in self._address.parameters else hosts.split(","):
             if host and not host.startswith("/") and not _is_known(host):
                 return f"the host {host!r} in {self.url} is not known: is it spelled right?"
         try:
