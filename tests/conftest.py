@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -343,14 +343,24 @@ def run(tmp_path: Path) -> Callable[..., AbstractContextManager[Server]]:
     return lambda *command: serving(tmp_path, *command)
 
 
-@pytest.fixture(scope="session", params=["memory", "sqlite"])
+STORES: dict[str, Callable[[Path, pytest.FixtureRequest], AbstractContextManager[str]]] = {
+    "memory": lambda *_: nullcontext("memory://"),
+    "sqlite": lambda folder, _: nullcontext(f"sqlite:///{folder}/statusthing.db"),
+    "postgres": lambda _, request: request.getfixturevalue("postgres").database(),
+}
+"""Makes a place for the data of each store, and yields its URL."""
+
+
+@pytest.fixture(scope="session", params=STORES)
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """The server that tests share, over each store."""
     folder = tmp_path_factory.mktemp("server")
-    url = {"memory": "memory://", "sqlite": f"sqlite:///{folder}/statusthing.db"}[request.param]
-    with serving(folder, *SERVE, f"--store={url}") as running:
+    with (
+        STORES[request.param](folder, request) as url,
+        serving(folder, *SERVE, f"--store={url}") as running,
+    ):
         yield running
 
 

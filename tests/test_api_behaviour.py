@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -1125,6 +1127,16 @@ def test_a_made_up_page_token_is_refused(client: Client, rpc: str, token: str) -
     fields = valid(client, rpc)
 
     assert refused(client.call(rpc, **fields, page_token=token), "page_token")
+
+
+@pytest.mark.parametrize("id", ["nul\0", "no such id", ASTRAL, "\ud800"], ids=ascii)
+def test_a_page_token_for_an_impossible_id_is_refused(client: Client, id: str) -> None:
+    """A token that was changed to continue behind an id that no record can have is invalid."""
+    token = client.ok("ListStatus", page_size=1)["nextPageToken"]
+    after, _, digest = json.loads(base64.urlsafe_b64decode(token))
+    forged = base64.urlsafe_b64encode(json.dumps([after, id, digest]).encode()).decode()
+
+    assert refused(client.call("ListStatus", page_token=forged), "page_token")
 
 
 @pytest.fixture(scope="module")

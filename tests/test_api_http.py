@@ -431,6 +431,13 @@ def test_lone_surrogates_are_refused(http: httpx.Client, path: str, field: str, 
     assert (response.status_code, error_code(response)) == (400, "invalid_argument")
 
 
+def test_a_lone_surrogate_in_a_filter_is_refused(http: httpx.Client) -> None:
+    """The same goes for the elements of a list."""
+    response = post(http, f"{ITEMS}/ListItems", r'{"statusIds":["a","\ud800"]}')
+
+    assert (response.status_code, error_code(response)) == (400, "invalid_argument")
+
+
 def test_escaped_text_is_text(http: httpx.Client) -> None:
     """An escaped surrogate pair is one character."""
     response = post(http, f"{ITEMS}/AddItem", f'{{"name":"\\ud83d\\ude00 \\u0061 {unique()}"}}')

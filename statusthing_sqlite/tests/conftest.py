@@ -6,33 +6,26 @@ import asyncio
 import contextlib
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
+from tests import units
 
-from statusthing.log import Action, Change, describe
-from statusthing.model import Item, Record
-from statusthing.store import Transaction
 from statusthing_sqlite import SqliteStore
-
-T = TypeVar("T")
-
-SECONDS = 10.0  # the bound of everything that is waited for
-NOW = datetime(2026, 3, 1, tzinfo=UTC)
-PROGRAM = Path(__file__).with_name("program.py")
 
 
 class File:
     """A database file, and the calls that tests make of it."""
 
-    SECONDS = SECONDS
-    NOW = NOW
+    SECONDS = units.SECONDS
+    NOW = units.NOW
+    item = staticmethod(units.item)
+    add = staticmethod(units.add)
+    change_of = staticmethod(units.change_of)
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -67,45 +60,8 @@ class File:
         return {file.name: file.read_bytes() for file in self.path.parent.iterdir()}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start `program.py` on the file."""
-        return subprocess.Popen(
-            [sys.executable, PROGRAM, self.path, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    @staticmethod
-    def item(id: str, **fields: Any) -> Item:
-        """Make an item."""
-        return Item(id=id, created=NOW, updated=NOW, **({"name": id} | fields))
-
-    @classmethod
-    def add(cls, *records: Record) -> Callable[[Transaction], None]:
-        """Make a unit that adds records and logs them."""
-
-        def work(transaction: Transaction) -> None:
-            for seq, record in enumerate(records):
-                transaction.add(record)
-                transaction.append(cls.change_of(transaction, seq, record))
-
-        return work
-
-    @staticmethod
-    def change_of(transaction: Transaction, seq: int, record: Record) -> Change:
-        """Make the entry about a record."""
-        return Change(
-            revision=transaction.revision,
-            seq=seq,
-            at=transaction.now,
-            actor="test",
-            action=Action.ADDED,
-            kind=type(record).__name__,
-            subject=record.id,
-            before=None,
-            after=describe(record),
-            public=True,
-        )
+        """Start `tests/program.py` on the file."""
+        return units.start(f"sqlite:///{self.path}", *arguments)
 
 
 @pytest.fixture

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from alembic import command
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, inspect
+from sqlalchemy import Engine, create_engine
+from tests import layouts
+from tests.units import note
 
 from statusthing import build_app
 from statusthing.errors import SchemaOutdated, SchemaTooNew, UserMistake
 from statusthing.log import Change
-from statusthing.model import RECORDS, Note, Record
-from statusthing.sql import migrations, schema
+from statusthing.model import RECORDS, Record
+from statusthing.sql import schema
 from statusthing.sql.tables import TABLES, metadata
 from statusthing_sqlite import SqliteStore
 
@@ -85,30 +82,8 @@ def test_migrations_lay_out_the_tables(file: File, store: SqliteStore, tmp_path:
     assert store.schema.version == schema.NEWEST
     with engine_on(file.path) as migrated, engine_on(tmp_path / "made.db") as made:
         metadata.create_all(made)
-        with migrated.connect() as connection:
-            context = MigrationContext.configure(
-                connection,
-                opts={
-                    "version_table": "statusthing_schema_version",
-                    "compare_server_default": True,
-                },
-            )
-            difference = compare_metadata(context, metadata)
-        found, wanted = (
-            {
-                table: [
-                    inspect(engine).get_pk_constraint(table),
-                    inspect(engine).get_unique_constraints(table),
-                    inspect(engine).get_check_constraints(table),
-                    inspect(engine).get_foreign_keys(table),
-                    inspect(engine).get_indexes(table),
-                    [(c["name"], str(c["type"]), c["nullable"]) for c in columns],
-                ]
-                for table in metadata.tables
-                for columns in [inspect(engine).get_columns(table)]
-            }
-            for engine in (migrated, made)
-        )
+        difference = layouts.difference(migrated)
+        found, wanted = layouts.described(migrated), layouts.described(made)
 
     assert difference == []
     assert found == wanted
@@ -160,48 +135,17 @@ def test_another_layout_is_left_untouched(
     assert "\n" not in str(refusal.value)
 
 
-NEXT_LAYOUT = """
-import sqlalchemy as sa
-from alembic import op
-
-revision = "9999"
-down_revision = "{newest}"
-
-
-def upgrade():
-    # Not something that SQLite can alter: the table, which notes refer to, is copied.
-    with op.batch_alter_table("statusthing_items") as items:
-        items.alter_column("description", new_column_name="about", existing_type=sa.Text())
-{more}
-"""
-
-
 @pytest.fixture
 def next_release(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
-    """Turn this software into a release with another layout; `more` extends its migration."""
-
-    def turn(more: str) -> None:
-        scripts = tmp_path / "migrations"
-        shutil.copytree(Path(migrations.__file__).parent, scripts)
-        (scripts / "versions" / "schema_9999.py").write_text(
-            NEXT_LAYOUT.format(newest=schema.NEWEST, more=more)
-        )
-        monkeypatch.setattr(schema, "SCRIPTS", str(scripts))
-        monkeypatch.setattr(schema, "NEWEST", "9999")
-
-    return turn
-
-
-def note(id: str, item_id: str, at: datetime) -> Note:
-    """Make a note."""
-    return Note(id=id, created=at, updated=at, item_id=item_id, text="Looking into it.")
+    """Turns this software into a release with another layout, with these lines in its migration."""
+    return layouts.next_release(monkeypatch, tmp_path)
 
 
 def test_an_older_layout_is_upgraded_with_its_data(
     file: File, run: Run, store: SqliteStore, next_release: Callable[[str], None]
 ) -> None:
     """`open` refuses it; `migrate`, and `build_app` if told to, bring it up to date."""
-    run(store.write(file.add(file.item("a"), note("n", "a", file.NOW)), now=file.NOW))
+    run(store.write(file.add(file.item("a"), note("n", "a")), now=file.NOW))
     run(store.close())
     next_release("")
     with pytest.raises(SchemaOutdated, match="statusthing migrate"):
@@ -235,8 +179,7 @@ def test_the_first_layout_becomes_the_newest(
     file: File, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the first release laid out is brought up to date, and keeps its data."""
-    monkeypatch.setattr(schema, "NEWEST", "0001")
-    monkeypatch.setattr(schema, "upgrade", lay_out_the_first)
+    layouts.first_release(monkeypatch)
     run(file.store().migrate())
     file.change(
         "INSERT INTO statusthing_items (id, created, updated, version, name, description, position)"
@@ -251,16 +194,6 @@ def test_the_first_layout_becomes_the_newest(
 
     assert file.rows("SELECT version_num FROM statusthing_schema_version") == [(schema.NEWEST,)]
     assert file.items() == ["a", "b"]
-
-
-def lay_out_the_first(connection: Connection) -> None:
-    """Lay out the first layout, as the first release did."""
-    config = Config()
-    config.set_main_option("script_location", schema.SCRIPTS)
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    config.attributes["version_table"] = "statusthing_schema_version"
-    command.upgrade(config, "0001")
 
 
 async def lifespan(app: Any) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
+from tests.units import together
 
 from statusthing.errors import StoreClosed, StoreUnavailable
 from statusthing.model import Item
@@ -24,28 +25,6 @@ if TYPE_CHECKING:
     from statusthing_sqlite.tests.conftest import File
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-async def together(
-    store: SqliteStore, now: Any, *units: Callable[[Transaction], Any], cancel: int = -1
-) -> list[Any]:
-    """Queue units while the writer is busy, so that they share a commit; cancel one of them."""
-    begun, go = threading.Event(), threading.Event()
-
-    def hold(_: Transaction) -> None:
-        begun.set()
-        assert go.wait(10)
-
-    holding = asyncio.create_task(store.write(hold, now=now))
-    await asyncio.to_thread(begun.wait, 10)
-    tasks = [asyncio.create_task(store.write(unit, now=now)) for unit in units]
-    await asyncio.sleep(0)
-    if cancel >= 0:
-        tasks[cancel].cancel()
-        await asyncio.sleep(0)
-    go.set()
-    _, *answers = await asyncio.gather(holding, *tasks, return_exceptions=True)
-    return answers
 
 
 @contextlib.contextmanager
@@ -70,7 +49,7 @@ def test_units_that_come_together_share_a_commit(
     monkeypatch.setattr("statusthing.sql.writer.BATCH_SECONDS", file.SECONDS)
     units = [file.add(file.item(f"i{n}")) for n in range(10)]
     del executed[:]
-    run(together(store, file.NOW, *units))
+    run(together(store, *units))
 
     assert executed.count("COMMIT") == 1
     assert file.revisions() == [*range(1, 11), 10]
@@ -84,7 +63,7 @@ def test_a_unit_that_raises_is_undone_alone(file: File, store: SqliteStore, run:
         raise ValueError
 
     add = file.add
-    answers = run(together(store, file.NOW, add(file.item("a")), fail, add(file.item("c"))))
+    answers = run(together(store, add(file.item("a")), fail, add(file.item("c"))))
 
     assert [type(answer) for answer in answers] == [type(None), ValueError, type(None)]
     assert file.items() == ["a", "c"]
@@ -94,7 +73,7 @@ def test_a_unit_that_raises_is_undone_alone(file: File, store: SqliteStore, run:
 def test_a_cancelled_unit_is_dropped_alone(file: File, store: SqliteStore, run: Run) -> None:
     """A caller that gives up while its unit is queued disturbs nobody."""
     units = [file.add(file.item(id)) for id in "abc"]
-    answers = run(together(store, file.NOW, *units, cancel=1))
+    answers = run(together(store, *units, cancel=1))
 
     assert isinstance(answers[1], asyncio.CancelledError)
     assert file.items() == ["a", "c"]
@@ -126,9 +105,7 @@ def test_a_failed_commit_fails_its_whole_batch(file: File, store: SqliteStore, r
         raise ValueError
 
     with no_file_grows_beyond(log_size):
-        answers = run(
-            together(store, file.NOW, file.add(file.item("b")), fail, file.add(file.item("c")))
-        )
+        answers = run(together(store, file.add(file.item("b")), fail, file.add(file.item("c"))))
     after_failure = file.items(), file.revisions()
     run(store.write(file.add(file.item("d")), now=file.NOW))
 
@@ -172,7 +149,7 @@ def test_a_unit_that_the_database_failed_is_over(
     event.listen(Pool, "connect", limit)
     try:
         run(store.open())
-        answers = run(together(store, file.NOW, fill))
+        answers = run(together(store, fill))
         run(store.write(file.add(file.item("small")), now=file.NOW))
         run(store.close())
     finally:

@@ -6,9 +6,10 @@ https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
 from psycopg import ProgrammingError, pq
@@ -16,7 +17,16 @@ from psycopg.conninfo import conninfo_to_dict
 
 from statusthing.errors import UserMistake
 
-SCHEMES = frozenset({"postgresql", "postgres"})
+# An @ that is not the end of the user and the password has to be encoded: one behind an / or a ? is
+# likely to be in a password, or at its end, whose other special characters are not encoded either.
+_URL = re.compile(
+    r"""(postgres(?:ql)?://)
+        (?:([^:@/?#]*)(:[^@/?#]*)?(@))?
+        ([^@/?#]*(?:/[^@?#]*)?)
+        (?:\?([^@#]*))?""",
+    re.VERBOSE,
+)
+_PORTS = re.compile(r"[0-9,]*")
 
 _NAME_BYTES = 63  # https://www.postgresql.org/docs/current/limits.html
 _NAME_SHOWN = 40
@@ -45,13 +55,16 @@ def parse(url: str) -> Address:
     Raises:
         UserMistake: it has a parameter that libpq does not know, or is not a URL of PostgreSQL's.
     """
+    form = _URL.fullmatch(url)
+    if form is None or not url.isprintable():
+        raise UserMistake(_FORM)
+    scheme, user, password, at, place, query = (part or "" for part in form.groups())
     try:
-        parts = urlsplit(url)
-        parameters = parse_qsl(parts.query, keep_blank_values=True, errors="strict")
+        # To libpq a + stands for itself.
+        encoded = query.replace("+", "%2B")
+        parameters = parse_qsl(encoded, keep_blank_values=True, errors="strict")
     except ValueError:
         raise UserMistake(_FORM) from None
-    if parts.scheme not in SCHEMES or parts.fragment or not url.startswith(f"{parts.scheme}://"):
-        raise UserMistake(_FORM)
     for name, _ in parameters:
         if name not in _SHOWN and name != "schema":
             msg = (
@@ -62,21 +75,22 @@ def parse(url: str) -> Address:
     schemas = [value for name, value in parameters if name == "schema"]
     others = [(name, value) for name, value in parameters if name != "schema"]
     try:
-        known = conninfo_to_dict(
-            parts._replace(scheme="postgresql", query=urlencode(others, quote_via=quote)).geturl()
-        )
+        known = conninfo_to_dict(f"{scheme}{user}{password}{at}{place}{_query(others)}")
     except ProgrammingError:  # whose text may have the password in it
         raise UserMistake(_FORM) from None
-    user, at, hosts = parts.netloc.rpartition("@")
+    if not _PORTS.fullmatch(str(known.get("port", ""))):  # a password, for want of a host
+        raise UserMistake(_FORM)
     shown = [(name, value) for name, value in parameters if _SHOWN.get(name, True)]
     return Address(
-        url=parts._replace(
-            netloc=f"{user.partition(':')[0]}{at}{hosts}",
-            query=urlencode(shown, quote_via=quote, safe="/,"),
-        ).geturl(),
+        url=f"{scheme}{user}{at}{place}{_query(shown)}",
         parameters=known,
         schema=_schema(schemas),
     )
+
+
+def _query(parameters: list[tuple[str, str]]) -> str:
+    text = urlencode(parameters, quote_via=quote, safe="/,")
+    return f"?{text}" if text else ""
 
 
 _FORM = (

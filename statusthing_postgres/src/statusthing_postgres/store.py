@@ -41,6 +41,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateSchema
 
 from statusthing.errors import StoreUnavailable, UserMistake
 from statusthing.sql import schema
@@ -71,7 +72,7 @@ _FOREIGN_KEY, _UNIQUE = (
 _REFUSALS = frozenset({_FOREIGN_KEY, _UNIQUE})
 _MISTAKES = {
     "25006": "is read-only: name its primary, or several hosts and target_session_attrs=read-write",
-    "3F000": "has no schema to create tables in: name one with ?schema=",
+    "3F000": "has no schema for this user to create tables in: name one with ?schema=",
     "42501": "does not let this user create or use the tables: grant that, or name another schema",
 }
 
@@ -199,9 +200,10 @@ class PostgresStore(SqlStore):
             connection.execute(
                 text("SELECT pg_advisory_xact_lock(hashtextextended('statusthing', 0))")
             )
-            if self._address.schema is not None:
-                name = connection.dialect.identifier_preparer.quote(self._address.schema)
-                connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {name}")
+            name = self._address.schema
+            # Asked first, because IF NOT EXISTS wants the right to create it even if it is there.
+            if name is not None and not sqlalchemy.inspect(connection).has_schema(name):
+                connection.execute(CreateSchema(name))
             version = schema.find_version(connection, alone=False)
             schema.check_not_newer(version)
             if version != schema.NEWEST:
@@ -267,12 +269,13 @@ class PostgresStore(SqlStore):
             return f"the database {self.url} {_MISTAKES[code]}" if code in _MISTAKES else None
         # libpq does not tell the code of an error that answers the start of a connection, only its
         # text, which is in the server's language.
-        for host in (self._address.parameters.get("host") or "").split(","):
+        hosts = str(self._address.parameters.get("host", ""))
+        for host in [] if "hostaddr" in self._address.parameters else hosts.split(","):
             if host and not host.startswith("/") and not _is_known(host):
                 return f"the host {host!r} in {self.url} is not known: is it spelled right?"
         try:
             connect(self._address, dbname="postgres").close()
-        except psycopg.OperationalError:
+        except psycopg.Error:
             if error.pgconn and (error.pgconn.needs_password or error.pgconn.used_password):
                 return f"the server of {self.url} refuses this user, or its password"
             return None

@@ -1,4 +1,4 @@
-"""What the tests run in processes of their own: `program.py FILE TASK [ARGUMENT]`."""
+"""What tests of stores run in processes of their own: `program.py URL TASK [ARGUMENT]`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from statusthing import open_store
 from statusthing.log import Action, Change, describe
 from statusthing.model import Item
 from statusthing.store import Transaction
-from statusthing_sqlite import SqliteStore
 
 
 def count_up(transaction: Transaction) -> None:
@@ -37,8 +37,8 @@ def count_up(transaction: Transaction) -> None:
 
 async def main() -> None:
     """Do the task."""
-    path, task, *arguments = sys.argv[1:]
-    store = SqliteStore(path)
+    url, task, *arguments = sys.argv[1:]
+    store = open_store(url)
     await store.open()
     if task == "open":
         print(store.schema.created, "alembic" in sys.modules)  # noqa: T201 - for the test
