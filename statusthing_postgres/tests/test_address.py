@@ -197,7 +197,7 @@ def test_no_password_is_ever_shown(password: str) -> None:
         words = told(url)
         assert password in safe or password not in words, url
         assert encoded in safe or encoded not in words, url
-        assert repr(password)[1:-1] not in words, url
+        assert repr(password)[1:-1] in safe or repr(password)[1:-1] not in words, url
 
 
 @given(rest=st.text())

@@ -269,17 +269,22 @@ class PostgresStore(SqlStore):
             return f"the database {self.url} {_MISTAKES[code]}" if code in _MISTAKES else None
         # libpq does not tell the code of an error that answers the start of a connection, only its
         # text, which is in the server's language.
-        hosts = str(self._address.parameters.get("host", ""))
-        for host in [] if "hostaddr" in self._address.parameters else hosts.split(","):
-            if host and not host.startswith("/") and not _is_known(host):
+        says = f"({' '.join(str(error).split())})"
+        for host in self._hosts():
+            if not _is_known(host):
                 return f"the host {host!r} in {self.url} is not known: is it spelled right?"
         try:
             connect(self._address, dbname="postgres").close()
         except psycopg.Error:
             if error.pgconn and (error.pgconn.needs_password or error.pgconn.used_password):
-                return f"the server of {self.url} refuses this user, or its password"
+                return f"the server of {self.url} refuses this user, or its password {says}"
             return None
-        return f"the database of {self.url} is not there, or not for this user: create it first"
+        return f"the database of {self.url} is not there, or not for this user {says}: create it"
+
+    def _hosts(self) -> list[str]:
+        if "hostaddr" in self._address.parameters:
+            return []
+        return str(self._address.parameters.get("host", "")).split(",")
 
 
 def from_url(url: str) -> PostgresStore:
@@ -311,6 +316,8 @@ def _code(error: object) -> str | None:
 
 
 def _is_known(host: str) -> bool:
+    if not host or host.startswith("/"):  # a folder with a socket
+        return True
     try:
         socket.getaddrinfo(host, None)
     except OSError:
