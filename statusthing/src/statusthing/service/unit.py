@@ -20,11 +20,16 @@ R = TypeVar("R", bound=Record)
 _EMPTY = ("", 0, StatusKind.UNKNOWN)
 
 
-def existing(tx: Transaction, kind: type[R], id: str) -> R:
-    """Return the record, or raise NotFound; ids that cannot exist never reach the store."""
+def possible(kind: type[Record], id: str) -> str:
+    """Return the id, or raise NotFound: ids that cannot exist never reach the store."""
     if not can_exist(id):
         raise NotFound(kind.__name__, id)
-    return tx.get(kind, id)
+    return id
+
+
+def existing(tx: Transaction, kind: type[R], id: str) -> R:
+    """Return the record, or raise NotFound."""
+    return tx.get(kind, possible(kind, id))
 
 
 def given(request: Any, settable: tuple[str, ...]) -> dict[str, Any]:
