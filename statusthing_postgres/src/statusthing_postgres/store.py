@@ -46,7 +46,7 @@ from sqlalchemy.schema import CreateSchema
 from statusthing.errors import StoreUnavailable, UserMistake
 from statusthing.sql import schema
 from statusthing.sql.head import Head
-from statusthing.sql.session import Session
+from statusthing.sql.session import Bound, Session
 from statusthing.sql.store import Opened, SqlStore
 from statusthing.sql.tables import commits, head
 from statusthing.sql.transaction import CANNOT_SERVE
@@ -118,7 +118,7 @@ class PostgresStore(SqlStore):
         UserMistake: it is not such a URL.
     """
 
-    refusal_aborts = True
+    remote = True
     patience_seconds = 5.0
     watch_seconds = 0.0
     make_readers = PooledReaders
@@ -160,17 +160,16 @@ class PostgresStore(SqlStore):
         """Leave it to the lock on the head's row."""
         return nullcontext()
 
-    def conclude(self, session: Session, before: Head, head: Head) -> None:
+    def conclusion(self, session: Session, before: Head, head: Head) -> list[Bound]:
         """Sign the commit; if the head moves, notify those who wait for it."""
         self._number += 1
         self._revision = head.revision
-        if self._number == 1:
-            session.change(_FORGET, {"before": head.time - _FORGOTTEN_AFTER})
         values = {f"{name}_is": value for name, value in msgspec.structs.asdict(head).items()}
-        session.change(
-            _SIGN if head == before else _SIGN_AND_MOVE,
-            {"signer": self._writer, "signed": self._number, **values},
-        )
+        values |= {"signer": self._writer, "signed": self._number}
+        signing = session.bind(_SIGN if head == before else _SIGN_AND_MOVE, values)
+        if self._number > 1:
+            return [signing]
+        return [session.bind(_FORGET, {"before": head.time - _FORGOTTEN_AFTER}), signing]
 
     def was_committed(self, session: Session) -> bool:
         """Look for the signature."""

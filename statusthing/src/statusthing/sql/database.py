@@ -9,20 +9,21 @@ from typing import Any, ClassVar
 from sqlalchemy import ColumnElement
 from sqlalchemy.exc import DBAPIError
 
-from statusthing.sql.head import Head, move_head
-from statusthing.sql.session import Session
+from statusthing.sql.head import Head, moving
+from statusthing.sql.session import Bound, Session
 
 
 class Database(ABC):
     """How a database is reached and locked, and what it says in its own way.
 
     Attributes:
-        refusal_aborts: whether a refused statement undoes its transaction, back to a savepoint.
+        remote: whether statements travel to a server, and so had better go together; such a
+            server aborts the transaction of a statement that it refuses, back to a savepoint.
         patience_seconds: the longest that a write waits for its answer; None for databases that
             cannot be away.
     """
 
-    refusal_aborts: ClassVar[bool] = False
+    remote: ClassVar[bool] = False
     patience_seconds: ClassVar[float | None] = None
 
     @staticmethod
@@ -49,13 +50,12 @@ class Database(ABC):
         Held whenever the writer's connection does something. Raises StoreUnavailable.
         """
 
-    def conclude(self, session: Session, before: Head, head: Head) -> None:
-        """Write down the head, as the last thing before a transaction that wrote is committed."""
-        if head != before:
-            move_head(session, head)
+    def conclusion(self, session: Session, before: Head, head: Head) -> list[Bound]:
+        """Make the last statements of a transaction that wrote, which write down the head."""
+        return [] if head == before else [moving(session, head)]
 
     def was_committed(self, session: Session) -> bool:
-        """Tell whether the transaction that was concluded last has been committed.
+        """Tell whether the transaction whose conclusion was made last has been committed.
 
         Asked under the lock, over a new connection, when the old one was lost during a COMMIT.
         """

@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import bindparam, select, update
 
-from statusthing.sql.session import Session
+from statusthing.sql.session import Bound, Session
 from statusthing.sql.tables import head
 
 READ = select(head.c.revision, head.c.public_revision, head.c.time)
@@ -36,6 +36,6 @@ def begin(session: Session, *, lock: bool = False) -> Head:
     return found
 
 
-def move_head(session: Session, head: Head) -> None:
-    """Write the head."""
-    session.change(MOVE, msgspec.structs.asdict(head))
+def moving(session: Session, head: Head) -> Bound:
+    """Make the statement that writes the head."""
+    return session.bind(MOVE, msgspec.structs.asdict(head))

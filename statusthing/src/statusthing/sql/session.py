@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from contextlib import nullcontext
+from typing import Any, NamedTuple, TypeVar, cast
 
 from sqlalchemy import Connection, Dialect, Select, UpdateBase
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -22,8 +23,14 @@ T = TypeVar("T")
 
 Statement = Select[Any] | UpdateBase
 
-Bound = Sequence[Any] | Mapping[str, Any]
-"""The parameters of a statement, as the driver takes them."""
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+
+class Bound(NamedTuple):
+    """A statement with its parameters, as the driver takes them."""
+
+    text: str
+    parameters: Parameters
 
 
 class Session:
@@ -76,13 +83,23 @@ class Session:
 
     def bind(self, statement: UpdateBase, parameters: Mapping[str, Any]) -> Bound:
         """Convert parameters now, for `change_all`."""
-        return _prepare(statement, self._dialect).bind(parameters)
+        prepared = _prepare(statement, self._dialect)
+        return Bound(prepared.text, prepared.bind(parameters))
 
-    def change_all(self, statement: UpdateBase, parameters: Sequence[Bound]) -> None:
-        """Change rows once for each set of parameters, which are bound already."""
-        self._call(
-            self._cursor.executemany, _prepare(statement, self._dialect).text, list(parameters)
-        )
+    def change_all(self, changes: Sequence[Bound], *, commit: bool = False) -> None:
+        """Execute statements one after the other, and at the end maybe commit.
+
+        That is one message to a server and back, if the driver can.
+        """
+        self._call(self._change_all, changes, commit)
+
+    def _change_all(self, changes: Sequence[Bound], commit: bool) -> None:  # noqa: FBT001
+        driver: Any = self._driver
+        with driver.pipeline() if self._together else nullcontext():
+            for text, parameters in changes:
+                self._cursor.execute(text, parameters)
+            if commit:
+                driver.commit()
 
     def begin(self, kind: Callable[..., T], statement: Select[Any]) -> Sequence[T]:
         """Begin a transaction, and return the first rows that are found in it.
@@ -152,7 +169,7 @@ class _Prepared:
             for name in compiled.positiontup or compiled.params
         ]
 
-    def bind(self, values: Mapping[str, Any]) -> Bound:
+    def bind(self, values: Mapping[str, Any]) -> Parameters:
         """Convert values, and put them into the order that the text has, or name them."""
         values = {**self._constants, **values}
         if self._positional:

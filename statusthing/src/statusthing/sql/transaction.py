@@ -132,28 +132,38 @@ def _refuse_to_write() -> NoReturn:
 _APPEND = statements.INSERT[Change]
 
 
-def write_log(session: Session, log: list[Bound]) -> None:
-    """Put changes into the database, and empty the list of them."""
-    if log:
-        session.change_all(_APPEND, log)
-        log.clear()
+class Waiting(msgspec.Struct):
+    """What the units of a batch have written that has not been sent to the database yet.
+
+    Attributes:
+        added: records, as statements.
+        kinds: the types of these, and maybe more.
+        log: entries of the log, as statements; nothing in the database depends on them.
+    """
+
+    added: list[Bound] = []
+    kinds: set[type[Any]] = set()
+    log: list[Bound] = []
 
 
 class Writing(Reading):
     """A transaction that may write.
+
+    What can wait is sent together, with what other units of the batch have written: at the end of
+    the batch, or before something is asked that depends on it.
 
     Args:
         session: over which.
         database: whose.
         head: as the unit finds it.
         now: the caller's clock.
-        log: the changes of this unit and of those before it that are not in the database yet. They
-            get there all at once, when somebody asks for changes, or before the commit.
-        careful: make a savepoint for each change, so that a refused one can be undone alone.
+        waiting: what the units before it have written and not sent; this one adds to it.
+        careful: send every change by itself; on a remote database with a savepoint, so that a
+            refused one can be undone alone.
 
     Attributes:
         touched: whether it wrote.
-        refused: whether a change was refused, and the database undid the whole transaction.
+        refused: whether a change was refused, and a remote database aborted the transaction.
     """
 
     def __init__(
@@ -162,7 +172,7 @@ class Writing(Reading):
         database: Database,
         head: Head,
         now: datetime,
-        log: list[Bound],
+        waiting: Waiting,
         *,
         careful: bool,
     ) -> None:
@@ -170,26 +180,41 @@ class Writing(Reading):
         self.revision = head.revision + 1
         self.now = max(now, head.time + _TICK)
         self._before = head
-        self._log = log
+        self._waiting = waiting
+        self._added = 0  # how many of those that wait are this unit's
+        self._logged = 0
         self._careful = careful
         self._changed = False
         self._appended = 0
+        self._sent = False
         self.touched = False
         self.refused = False
 
+    def get(self, kind: type[R], id: str) -> R:
+        """Return the record, or raise NotFound."""
+        self._send_what_is_in(kind)
+        return super().get(kind, id)
+
     def find(self, query: Query[Q]) -> Sequence[Q]:
         """Return what matches, in order (R14-R16)."""
-        self._bring_up_to_date(query.kind)
+        self._send_what_is_in(query.kind)
         return super().find(query)
 
     def count(self, query: Query[Any]) -> int:
         """Count what matches (R17)."""
-        self._bring_up_to_date(query.kind)
+        self._send_what_is_in(query.kind)
         return super().count(query)
 
     def add(self, record: Record) -> None:
         """See R10."""
         kind = type(record)
+        if self._database.remote and not self._careful:
+            # Should it be refused later, the batch is run again, carefully.
+            self._wait(self._waiting.added, statements.INSERT[kind], record)
+            self._waiting.kinds.add(kind)
+            self._added += 1
+            self._changed |= RECORDS[kind].logged
+            return
         try:
             self._change(statements.INSERT[kind], msgspec.structs.asdict(record))
         except DBAPIError as error:
@@ -228,7 +253,7 @@ class Writing(Reading):
         if query.kind is not Change and RECORDS[query.kind].logged:
             msg = f"{query.kind.__name__} is a logged type: remove such records one by one"
             raise TypeError(msg)
-        self._bring_up_to_date(query.kind)
+        self._send_what_is_in(query.kind)
         shape, parameters = statements.shape_and_parameters(
             msgspec.structs.replace(query, limit=limit)
         )
@@ -240,17 +265,21 @@ class Writing(Reading):
         if (change.revision, change.seq) != (self.revision, self._appended):
             msg = f"expected change {self.revision}/{self._appended}"
             raise UnloggedWrite(msg)
-        # Bound now, so that it is kept as it is now, whatever the caller does to it later (R9).
-        self._log.append(self._session.bind(_APPEND, msgspec.structs.asdict(change)))
+        self._wait(self._waiting.log, _APPEND, change)
+        self._logged += 1
         self._appended += 1
-        self.touched = True
         if change.public:
             self.public_revision = self.revision
 
     @property
     def dirty(self) -> bool:
-        """Whether there is something to undo, if the unit is not to count."""
-        return self.touched or self.failure is not None
+        """Whether it is not enough to forget the unit, if it is not to count."""
+        return self._sent or self.failure is not None or self.doubtful
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a change was refused, or may yet be: what the unit made of it may be wrong."""
+        return self.refused or self._added > 0
 
     @property
     def head(self) -> Head:
@@ -270,39 +299,63 @@ class Writing(Reading):
         if self._changed != bool(self._appended):
             raise UnloggedWrite("a unit must log what it changes, and change what it logs")
         if self._careful:
-            self._bring_up_to_date(Change)
+            self._send_what_is_in(Change)
 
     def forget(self) -> None:
-        """Drop the changes that are not in the database yet."""
-        self._log.clear()
+        """Drop what the unit has written and not sent."""
+        for waiting, own in ((self._waiting.added, self._added), (self._waiting.log, self._logged)):
+            del waiting[len(waiting) - own :]
 
-    def _bring_up_to_date(self, kind: type[Any]) -> None:
-        if kind is Change:
-            self._ask(write_log, self._session, self._log)
+    def _wait(self, waiting: list[Bound], statement: UpdateBase, row: Record | Change) -> None:
+        self._check()
+        # Bound now, so that it is kept as it is now, whatever the caller does to it later (R9).
+        waiting.append(self._session.bind(statement, msgspec.structs.asdict(row)))
+        self.touched = True
+
+    def _send_what_is_in(self, kind: type[Any]) -> None:
+        if kind in self._waiting.kinds:
+            self._send_added()
+        if kind is Change and self._waiting.log:
+            self._send(self._waiting.log)
+            self._sent |= self._logged > 0
+            self._logged = 0
+
+    def _send_added(self) -> None:
+        if self._waiting.added:
+            self._send(self._waiting.added)
+            self._sent |= self._added > 0
+            self._added = 0
+            self._waiting.kinds.clear()
+
+    def _send(self, waiting: list[Bound]) -> None:
+        self._check()
+        try:
+            self._session.change_all(waiting)
+        except DBAPIError as error:
+            self.refused |= self._database.refused(error)
+            raise self._failed(error) from error.orig
+        waiting.clear()
 
     def _change(self, statement: UpdateBase, parameters: Mapping[str, Any]) -> int:
         """Change rows, and return how many; lets only refusals through as DBAPIError."""
         self._check()
+        self._send_added()
+        guarded = self._database.remote and self._careful
         try:
-            if self._careful:
+            if guarded:
                 self._session.run("SAVEPOINT change")
             changed = self._session.change(statement, parameters)
-            if self._careful:
+            if guarded:
                 self._session.run("RELEASE SAVEPOINT change")
         except DBAPIError as error:
-            if self._database.refused(error):
-                self._undo_refused(error)
-                raise
-            raise self._failed(error) from error.orig
-        self.touched = True
+            self.refused = self._database.refused(error) and self._database.remote
+            if not self._database.refused(error) or (self.refused and not guarded):
+                raise self._failed(error) from error.orig
+            if guarded:
+                self._session.run("ROLLBACK TO SAVEPOINT change")
+            raise
+        self.touched = self._sent = True
         return changed
-
-    def _undo_refused(self, error: DBAPIError) -> None:
-        if self._careful:
-            self._session.run("ROLLBACK TO SAVEPOINT change")
-        elif self._database.refusal_aborts:
-            self.refused = True
-            raise self._failed(error) from error.orig
 
     def _version(self, kind: type[Record], id: str) -> int | None:
         version: int | None = self._ask(

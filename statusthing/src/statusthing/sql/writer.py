@@ -31,9 +31,9 @@ from sqlalchemy.exc import DBAPIError
 
 from statusthing.errors import OutcomeUnknown, StoreClosed, StoreUnavailable
 from statusthing.sql.database import Database
-from statusthing.sql.head import Head, begin, move_head
-from statusthing.sql.session import Bound, Session
-from statusthing.sql.transaction import CANNOT_SERVE, Writing, write_log
+from statusthing.sql.head import Head, begin, moving
+from statusthing.sql.session import Session
+from statusthing.sql.transaction import CANNOT_SERVE, Waiting, Writing
 from statusthing.store import Transaction
 
 T = TypeVar("T")
@@ -103,7 +103,7 @@ class Writer:
         with self._database.writer_lock():
             self._session = session = self._database.connect_writer()
             try:
-                move_head(session, begin(session, lock=True))
+                session.change_all([moving(session, begin(session, lock=True))])
                 session.rollback()
             except BaseException:
                 self._disconnect()
@@ -211,98 +211,91 @@ class Writer:
                 self._session = self._database.connect_writer()
             session = self._session
             try:
-                before, head, touched = self._run(session, batch, careful=False)
+                return self._run(session, batch, careful=False)
             except _NotAlone:
                 session.rollback()
-                before, head, touched = self._run(session, batch, careful=True)
-            if not touched:
-                session.rollback()
-                return before, head
-            self._database.conclude(session, before, head)
+                return self._run(session, batch, careful=True)
         except BaseException:
             self._disconnect()
             raise
-        try:
-            session.commit()
-        except BaseException as error:
-            self._disconnect()
-            lost = isinstance(error, DBAPIError) and error.connection_invalidated
-            if not (lost and self._was_committed()):
-                raise
-        return before, head
 
-    def _run(
-        self, session: Session, batch: list[_Unit], *, careful: bool
-    ) -> tuple[Head, Head, bool]:
-        """Run the batch in a transaction that stays open.
+    def _run(self, session: Session, batch: list[_Unit], *, careful: bool) -> tuple[Head, Head]:
+        """Run the batch in a transaction, and commit that; see `_commit`.
 
         Args:
             session: where.
             batch: what to run; takes in what is queued meanwhile.
             careful: make savepoints, so that what has to be undone can be undone alone.
 
-        Returns:
-            The head before it and behind it, and whether anything was written.
-
         Raises:
             _NotAlone: something has to be undone, which only a careful run can do.
         """
         before = head = begin(session, lock=True)
-        log: list[Bound] = []
+        waiting = Waiting()
         touched = False
         for unit in self._units(batch):
-            with self._changed:
-                if unit.future.done():  # cancelled, or given up
-                    continue
-                unit.begun = True
-            transaction = Writing(session, self._database, head, unit.now, log, careful=careful)
+            writing = Writing(session, self._database, head, unit.now, waiting, careful=careful)
             if careful:
-                self._try_carefully(session, unit, transaction)
+                self._try_carefully(session, unit, writing)
             else:
-                self._try(unit, transaction)
+                self._try(unit, writing)
             if unit.error is None:
-                head = transaction.head
-                touched |= transaction.touched
-            elif transaction.dirty and not careful:
-                if len(batch) == 1 and not transaction.refused:
-                    return before, before, False
-                raise _NotAlone
+                head = writing.head
+                touched |= writing.touched
+            elif writing.dirty and not careful:
+                if len(batch) > 1 or writing.doubtful:
+                    raise _NotAlone
+                touched = False
+                break
+        if not touched:
+            session.rollback()
+            return before, before
+        conclusion = self._database.conclusion(session, before, head)
         try:
-            write_log(session, log)
+            session.change_all([*waiting.added, *waiting.log, *conclusion], commit=True)
         except DBAPIError as error:
-            if careful or error.connection_invalidated:
+            if not error.connection_invalidated and not careful:
+                raise _NotAlone from error
+            self._disconnect()
+            if not (error.connection_invalidated and self._was_committed()):
                 raise
-            raise _NotAlone from error
-        return before, head, touched
+        return before, head
 
-    def _try(self, unit: _Unit, transaction: Writing) -> None:
-        """Run a unit."""
+    def _try(self, unit: _Unit, writing: Writing) -> None:
+        """Run a unit; if it raises, drop what it has not sent yet."""
         unit.error = None
         try:
             with self._alone:
-                unit.result = unit.work(transaction)
-            transaction.end()
+                unit.result = unit.work(writing)
+            writing.end()
         except BaseException as error:  # noqa: BLE001 - it is the caller's, who awaits it
             unit.error = error
+            writing.forget()
 
-    def _try_carefully(self, session: Session, unit: _Unit, transaction: Writing) -> None:
+    def _try_carefully(self, session: Session, unit: _Unit, writing: Writing) -> None:
         """Run a unit, and undo it if it raises."""
         session.run("SAVEPOINT unit")
-        self._try(unit, transaction)
+        self._try(unit, writing)
         if unit.error is not None:
-            transaction.forget()
             session.run("ROLLBACK TO SAVEPOINT unit")
         session.run("RELEASE SAVEPOINT unit")
 
     def _units(self, batch: list[_Unit]) -> Iterator[_Unit]:
         """Return the units of the batch, and then what is queued, as long as it may grow."""
         end = time.monotonic() + BATCH_SECONDS
-        yield from list(batch)
+        yield from filter(self._begins, list(batch))
         # Taken from the queue only to be run, so that nothing is lost between the two.
         while len(batch) < BATCH_UNITS and self._queue and time.monotonic() < end:
             unit = self._queue.popleft()
             batch.append(unit)
-            yield unit
+            if self._begins(unit):
+                yield unit
+
+    def _begins(self, unit: _Unit) -> bool:
+        """Tell whether a unit is to be run: nobody has cancelled it, or given it up."""
+        with self._changed:
+            unit.begun = not unit.future.done()
+            return unit.begun
 
     def _was_committed(self) -> bool:
         """Ask, over a new connection, whether the commit whose answer was lost has been made.
