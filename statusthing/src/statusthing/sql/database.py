@@ -50,6 +50,10 @@ class Database(ABC):
         Held whenever the writer's connection does something. Raises StoreUnavailable.
         """
 
+    def inserting(self, session: Session, kind: type[Any], rows: list[Bound]) -> list[Bound]:
+        """Make the statements that insert rows of a type; as they are, each inserts one."""
+        return rows
+
     def conclusion(self, session: Session, before: Head, head: Head) -> list[Bound]:
         """Make the last statements of a transaction that wrote, which write down the head."""
         return [] if head == before else [moving(session, head)]

@@ -31,6 +31,7 @@ from statusthing.sql import statements
 from statusthing.sql.database import Database
 from statusthing.sql.head import Head
 from statusthing.sql.session import Bound, Session
+from statusthing.sql.tables import TABLES
 from statusthing.store import Query
 
 P = ParamSpec("P")
@@ -129,21 +130,24 @@ def _refuse_to_write() -> NoReturn:
     raise TypeError("a unit that only reads cannot write: run it with Store.write")
 
 
-_APPEND = statements.INSERT[Change]
+Waiting = dict[type[Any], list[Bound]]
+"""What the units of a batch have added that has not been sent to the database yet, by type."""
 
 
-class Waiting(msgspec.Struct):
-    """What the units of a batch have written that has not been sent to the database yet.
+def nothing_waiting() -> Waiting:
+    """Make what there is at the beginning of a batch."""
+    return {kind: [] for kind in TABLES}
 
-    Attributes:
-        added: records, as statements.
-        kinds: the types of these, and maybe more.
-        log: entries of the log, as statements; nothing in the database depends on them.
-    """
 
-    added: list[Bound] = []
-    kinds: set[type[Any]] = set()
-    log: list[Bound] = []
+def sending(session: Session, database: Database, waiting: Waiting) -> list[Bound]:
+    """Make the statements that put what waits into the database."""
+    return [
+        statement
+        # In this order no record refers to one of a type that comes later.
+        for kind in TABLES
+        if waiting.get(kind)
+        for statement in database.inserting(session, kind, waiting[kind])
+    ]
 
 
 class Writing(Reading):
@@ -181,8 +185,7 @@ class Writing(Reading):
         self.now = max(now, head.time + _TICK)
         self._before = head
         self._waiting = waiting
-        self._added = 0  # how many of those that wait are this unit's
-        self._logged = 0
+        self._own = dict.fromkeys(waiting, 0)  # how much of what waits is this unit's
         self._careful = careful
         self._changed = False
         self._appended = 0
@@ -210,9 +213,7 @@ class Writing(Reading):
         kind = type(record)
         if self._database.remote and not self._careful:
             # Should it be refused later, the batch is run again, carefully.
-            self._wait(self._waiting.added, statements.INSERT[kind], record)
-            self._waiting.kinds.add(kind)
-            self._added += 1
+            self._wait(record)
             self._changed |= RECORDS[kind].logged
             return
         try:
@@ -265,8 +266,7 @@ class Writing(Reading):
         if (change.revision, change.seq) != (self.revision, self._appended):
             msg = f"expected change {self.revision}/{self._appended}"
             raise UnloggedWrite(msg)
-        self._wait(self._waiting.log, _APPEND, change)
-        self._logged += 1
+        self._wait(change)
         self._appended += 1
         if change.public:
             self.public_revision = self.revision
@@ -279,7 +279,7 @@ class Writing(Reading):
     @property
     def doubtful(self) -> bool:
         """Whether a change was refused, or may yet be: what the unit made of it may be wrong."""
-        return self.refused or self._added > 0
+        return self.refused or any(own for kind, own in self._own.items() if kind is not Change)
 
     @property
     def head(self) -> Head:
@@ -303,43 +303,46 @@ class Writing(Reading):
 
     def forget(self) -> None:
         """Drop what the unit has written and not sent."""
-        for waiting, own in ((self._waiting.added, self._added), (self._waiting.log, self._logged)):
-            del waiting[len(waiting) - own :]
+        for kind, own in self._own.items():
+            rows = self._waiting[kind]
+            del rows[len(rows) - own :]
 
-    def _wait(self, waiting: list[Bound], statement: UpdateBase, row: Record | Change) -> None:
+    def _wait(self, row: Record | Change) -> None:
         self._check()
+        kind = type(row)
         # Bound now, so that it is kept as it is now, whatever the caller does to it later (R9).
-        waiting.append(self._session.bind(statement, msgspec.structs.asdict(row)))
+        insert = self._session.bind(statements.INSERT[kind], msgspec.structs.asdict(row))
+        self._waiting[kind].append(insert)
+        self._own[kind] += 1
         self.touched = True
 
     def _send_what_is_in(self, kind: type[Any]) -> None:
-        if kind in self._waiting.kinds:
-            self._send_added()
-        if kind is Change and self._waiting.log:
-            self._send(self._waiting.log)
-            self._sent |= self._logged > 0
-            self._logged = 0
+        """Send what waits, if a query for that type might find it."""
+        if self._waiting[kind]:
+            self._send({kind: self._waiting[kind]} if kind is Change else self._records())
 
-    def _send_added(self) -> None:
-        if self._waiting.added:
-            self._send(self._waiting.added)
-            self._sent |= self._added > 0
-            self._added = 0
-            self._waiting.kinds.clear()
+    def _records(self) -> Waiting:
+        """Return what waits that records may refer to: nothing refers to the log."""
+        return {kind: rows for kind, rows in self._waiting.items() if rows and kind is not Change}
 
-    def _send(self, waiting: list[Bound]) -> None:
+    def _send(self, waiting: Waiting) -> None:
         self._check()
+        if not waiting:
+            return
         try:
-            self._session.change_all(waiting)
+            self._session.change_all(sending(self._session, self._database, waiting))
         except DBAPIError as error:
             self.refused |= self._database.refused(error)
             raise self._failed(error) from error.orig
-        waiting.clear()
+        for kind, rows in waiting.items():
+            self._sent |= self._own[kind] > 0
+            self._own[kind] = 0
+            rows.clear()
 
     def _change(self, statement: UpdateBase, parameters: Mapping[str, Any]) -> int:
         """Change rows, and return how many; lets only refusals through as DBAPIError."""
         self._check()
-        self._send_added()
+        self._send(self._records())
         guarded = self._database.remote and self._careful
         try:
             if guarded:
