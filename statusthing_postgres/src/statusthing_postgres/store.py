@@ -67,11 +67,8 @@ LISTEN_SECONDS = 0.25
 
 _FORGOTTEN_AFTER = timedelta(days=30)  # writers that have not committed since are gone
 
-_FOREIGN_KEY, _UNIQUE = (
-    "23503",
-    "23505",
-)  # https://www.postgresql.org/docs/current/errcodes-appendix.html
-_REFUSALS = frozenset({_FOREIGN_KEY, _UNIQUE})
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_REFUSALS = frozenset({"23503", "23505"})  # of a foreign key, and of a unique one
 _MISTAKES = {
     "25006": "is read-only: name its primary, or several hosts and target_session_attrs=read-write",
     "3F000": "has no schema for this user to create tables in: name one with ?schema=",
