@@ -293,9 +293,9 @@ class Writer:
                 yield unit
 
     def _begins(self, unit: _Unit) -> bool:
-        """Tell whether a unit is to be run: nobody has cancelled it, or given it up."""
+        """Tell whether a unit is to be run: it is not, if it was cancelled or given up before."""
         with self._changed:
-            unit.begun = not unit.future.done()
+            unit.begun |= not unit.future.done()
             return unit.begun
 
     def _was_committed(self) -> bool:
