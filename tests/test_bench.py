@@ -52,9 +52,14 @@ def test_everything_is_measured_without_an_error() -> None:
     ]
     measures = {line.pop("measure"): line for line in lines}
     calls = ["GetItem", "GetItem, gRPC", "AddNote"]
+    on_postgres = ["GetItem, PostgreSQL", "AddNote, PostgreSQL"]
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert list(measures) == ["import", "serve", "ListItems", *calls]
+    assert list(measures) == [
+        *("import", "serve", "ListItems", *calls),
+        *("ListItems, PostgreSQL", *on_postgres, "wait"),
+    ]
+    assert all(measures[name]["statusthing"]["errors"] == 0 for name in on_postgres)
     for measure in (measures[name] for name in calls):
         assert list(measure) == [
             *("statusthing", "echo", "bare"),

@@ -23,6 +23,8 @@ URL = "acme://ada:hunter2@db.example/kept?token=s3cret"
 
 REFUSING = """
 from statusthing.errors import UserMistake
+from statusthing.sql import schema
+from statusthing.sql import schema
 
 def make(url):
     raise UserMistake(f"cannot use\\n{url.rpartition('/')[0]}")
@@ -71,7 +73,7 @@ def test_the_command_migrates_any_store(plugins: Path) -> None:
     ended = statusthing(plugins, "migrate", "--store=acme://kept.db")
 
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout == "data in sqlite:///kept.db is laid out as version 0001\n"
+    assert ended.stdout == f"data in sqlite:///kept.db is laid out as version {schema.NEWEST}\n"
 
 
 def test_migrating_memory_succeeds(plugins: Path) -> None:

@@ -8,7 +8,7 @@ by itself, and what followed would be committed alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -130,24 +130,36 @@ def _refuse_to_write() -> NoReturn:
     raise TypeError("a unit that only reads cannot write: run it with Store.write")
 
 
-Waiting = dict[type[Any], list[Bound]]
-"""What the units of a batch have added that has not been sent to the database yet, by type."""
+# Nothing refers to the log.
+_RECORDS = tuple(kind for kind in TABLES if kind is not Change)
 
 
-def nothing_waiting() -> Waiting:
-    """Make what there is at the beginning of a batch."""
-    return {kind: [] for kind in TABLES}
+class Waiting:
+    """What the units of a batch have added that has not been sent to the database yet.
 
+    It is sent type by type. No type refers to one that comes later, so the order of the additions
+    makes no difference, except where one refers to a record that is added after it: `named` is
+    there to notice that.
 
-def sending(session: Session, database: Database, waiting: Waiting) -> list[Bound]:
-    """Make the statements that put what waits into the database."""
-    return [
-        statement
-        # In this order no record refers to one of a type that comes later.
-        for kind in TABLES
-        if waiting.get(kind)
-        for statement in database.inserting(session, kind, waiting[kind])
-    ]
+    Attributes:
+        rows: by type, in the order in which they are sent.
+        named: the type and id of each record that one of them refers to.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[type[Any], list[Bound]] = {kind: [] for kind in TABLES}
+        self.named: set[tuple[type[Record], str]] = set()
+
+    def statements(
+        self, session: Session, database: Database, kinds: Iterable[type[Any]] = TABLES
+    ) -> list[Bound]:
+        """Make the statements that put what waits into the database."""
+        return [
+            statement
+            for kind in kinds
+            if self.rows[kind]
+            for statement in database.inserting(session, kind, self.rows[kind])
+        ]
 
 
 class Writing(Reading):
@@ -185,7 +197,7 @@ class Writing(Reading):
         self.now = max(now, head.time + _TICK)
         self._before = head
         self._waiting = waiting
-        self._own = dict.fromkeys(waiting, 0)  # how much of what waits is this unit's
+        self._own = dict.fromkeys(TABLES, 0)  # how much of what waits is this unit's
         self._careful = careful
         self._changed = False
         self._appended = 0
@@ -213,6 +225,7 @@ class Writing(Reading):
         kind = type(record)
         if self._database.remote and not self._careful:
             # Should it be refused later, the batch is run again, carefully.
+            self._wait_for_references(record)
             self._wait(record)
             self._changed |= RECORDS[kind].logged
             return
@@ -304,7 +317,7 @@ class Writing(Reading):
     def forget(self) -> None:
         """Drop what the unit has written and not sent."""
         for kind, own in self._own.items():
-            rows = self._waiting[kind]
+            rows = self._waiting.rows[kind]
             del rows[len(rows) - own :]
 
     def _wait(self, row: Record | Change) -> None:
@@ -312,37 +325,45 @@ class Writing(Reading):
         kind = type(row)
         # Bound now, so that it is kept as it is now, whatever the caller does to it later (R9).
         insert = self._session.bind(statements.INSERT[kind], msgspec.structs.asdict(row))
-        self._waiting[kind].append(insert)
+        self._waiting.rows[kind].append(insert)
         self._own[kind] += 1
         self.touched = True
 
+    def _wait_for_references(self, record: Record) -> None:
+        """Have what a record refers to remembered, and be refused what refers to it already."""
+        kind = type(record)
+        named = self._waiting.named
+        if (kind, record.id) in named:
+            self._send(_RECORDS)
+        for field, target in RECORDS[kind].references.items():
+            named.add((target, getattr(record, field)))
+
     def _send_what_is_in(self, kind: type[Any]) -> None:
         """Send what waits, if a query for that type might find it."""
-        if self._waiting[kind]:
-            self._send({kind: self._waiting[kind]} if kind is Change else self._records())
+        if self._waiting.rows[kind]:
+            self._send((Change,) if kind is Change else _RECORDS)
 
-    def _records(self) -> Waiting:
-        """Return what waits that records may refer to: nothing refers to the log."""
-        return {kind: rows for kind, rows in self._waiting.items() if rows and kind is not Change}
-
-    def _send(self, waiting: Waiting) -> None:
+    def _send(self, kinds: Iterable[type[Any]]) -> None:
         self._check()
-        if not waiting:
+        sent = self._waiting.statements(self._session, self._database, kinds)
+        if not sent:
             return
         try:
-            self._session.change_all(sending(self._session, self._database, waiting))
+            self._session.change_all(sent)
         except DBAPIError as error:
             self.refused |= self._database.refused(error)
             raise self._failed(error) from error.orig
-        for kind, rows in waiting.items():
+        for kind in kinds:
             self._sent |= self._own[kind] > 0
             self._own[kind] = 0
-            rows.clear()
+            self._waiting.rows[kind].clear()
+        if kinds is _RECORDS:
+            self._waiting.named.clear()
 
     def _change(self, statement: UpdateBase, parameters: Mapping[str, Any]) -> int:
         """Change rows, and return how many; lets only refusals through as DBAPIError."""
         self._check()
-        self._send(self._records())
+        self._send(_RECORDS)
         guarded = self._database.remote and self._careful
         try:
             if guarded:

@@ -33,7 +33,7 @@ from statusthing.errors import OutcomeUnknown, StoreClosed, StoreUnavailable
 from statusthing.sql.database import Database
 from statusthing.sql.head import Head, begin, moving
 from statusthing.sql.session import Session
-from statusthing.sql.transaction import CANNOT_SERVE, Writing, nothing_waiting, sending
+from statusthing.sql.transaction import CANNOT_SERVE, Waiting, Writing
 from statusthing.store import Transaction
 
 T = TypeVar("T")
@@ -231,7 +231,7 @@ class Writer:
             _NotAlone: something has to be undone, which only a careful run can do.
         """
         before = head = begin(session, lock=True)
-        waiting = nothing_waiting()
+        waiting = Waiting()
         touched = False
         for unit in self._units(batch):
             writing = Writing(session, self._database, head, unit.now, waiting, careful=careful)
@@ -250,7 +250,7 @@ class Writer:
         if not touched:
             session.rollback()
             return before, before
-        changes = sending(session, self._database, waiting)
+        changes = waiting.statements(session, self._database)
         changes += self._database.conclusion(session, before, head)
         try:
             session.change_all(changes, commit=True)
