@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.plugins import BROKEN, SHARED, WORKING, install
 
+from statusthing.sql import schema
+
 if TYPE_CHECKING:
     from tests.conftest import Server
 
@@ -23,8 +25,6 @@ URL = "acme://ada:hunter2@db.example/kept?token=s3cret"
 
 REFUSING = """
 from statusthing.errors import UserMistake
-from statusthing.sql import schema
-from statusthing.sql import schema
 
 def make(url):
     raise UserMistake(f"cannot use\\n{url.rpartition('/')[0]}")

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-Fault = Callable[[bytes], bool]
-"""Takes what a client has sent, and tells whether its connection breaks then."""
+Fault = Callable[[], bool]
+"""Told that a client has sent a COMMIT, tells whether its connection breaks then."""
+
+
+_PREPARED = re.compile(rb"(\w+)\0COMMIT\0")  # as psycopg does with what it sends often
+
+
+class Commits:
+    """Tells whether there is a COMMIT in what one client has sent."""
+
+    def __init__(self) -> None:
+        self._name: bytes | None = None
+
+    def __contains__(self, sent: bytes) -> bool:
+        if found := _PREPARED.search(sent):
+            self._name = found[1]
+        return b"COMMIT\0" in sent or (self._name is not None and self._name + b"\0" in sent)
 
 
 class Proxy:
     """Passes on what comes, both ways, until told otherwise.
 
     Attributes:
-        before: breaks the connection instead of passing on what the client has sent.
+        before: breaks the connection instead of passing the COMMIT on.
         after: passes it on, and breaks the connection before an answer comes.
         refusing: whether new connections are closed at once.
         cuts: how many connections were broken so far.
@@ -31,8 +47,8 @@ class Proxy:
         self.url = parts._replace(
             netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}"
         ).geturl()
-        self.before: Fault = lambda _: False
-        self.after: Fault = lambda _: False
+        self.before: Fault = lambda: False
+        self.after: Fault = lambda: False
         self.refusing = False
         self.cuts = 0
 
@@ -64,11 +80,13 @@ class Proxy:
                     answers.join()
 
     def _ask(self, client: socket.socket, server: socket.socket) -> None:
+        commits = Commits()
         while data := client.recv(65536):
-            if self.before(data):
+            commit = data in commits
+            if commit and self.before():
                 self.cuts += 1
                 return
-            if self.after(data):
+            if commit and self.after():
                 self.cuts += 1
                 client.shutdown(socket.SHUT_RDWR)  # first, so that no answer can slip through
                 server.sendall(data)

@@ -98,7 +98,8 @@ def test_the_schema(value: str, schema: str) -> None:
         ("ada:hunter2@host/?schema=a%00b", "names one schema"),
         (f"ada:hunter2@host/?schema={'x' * 64}", "names one schema"),
         (f"ada:hunter2@host/?schema={'é' * 32}", "names one schema"),
-        ("ada:hunter2@host/?schema=pg_temp", "begin with pg_"),
+        ("ada:hunter2@host/?schema=pg_temp", "to itself"),
+        ("ada:hunter2@host/?schema=information_schema", "to itself"),
     ],
 )
 def test_a_mistake(rest: str, says: str) -> None:

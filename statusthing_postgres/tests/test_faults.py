@@ -6,6 +6,7 @@ Whatever happens, a write that was acknowledged has taken effect once, and nobod
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import signal
 import threading
@@ -99,10 +100,10 @@ def keep(id: str) -> Callable[[Transaction], None]:
     return lambda transaction: transaction.add(kept)
 
 
-def every(number: int) -> Callable[[bytes], bool]:
+def every(number: int) -> Callable[[], bool]:
     """Make a fault that strikes with every so-manieth COMMIT."""
     commits = itertools.count(1)
-    return lambda sent: b"COMMIT\0" in sent and next(commits) % number == 0
+    return lambda: next(commits) % number == 0
 
 
 async def items(store: PostgresStore) -> list[str]:
@@ -135,7 +136,7 @@ def test_a_commit_without_an_answer_takes_effect_once(
     ids = [f"i{n:02}" for n in range(40)]
     setattr(proxy, moment, every(3))
     run(write_all(store, ids, at_once))
-    proxy.before = proxy.after = lambda _: False
+    proxy.before = proxy.after = lambda: False
 
     assert proxy.cuts >= 40 / at_once / 3 - 1
     assert run(items(store)) == ids
@@ -148,7 +149,7 @@ def test_an_unlogged_commit_without_an_answer_takes_effect(
     """What became of a commit is known even if it did not move the head."""
     proxy.after = every(1)
     run(store.write(keep("k"), now=NOW))
-    proxy.after = lambda _: False
+    proxy.after = lambda: False
 
     assert proxy.cuts == 1
     assert run(store.read(lambda tx: tx.count(Query(KeptAnswer)))) == 1
@@ -162,8 +163,8 @@ def test_another_writer_meanwhile_confuses_nobody(
     run(other.open())
     lost = threading.Event()
 
-    def cut(sent: bytes) -> bool:
-        if b"COMMIT\0" not in sent or lost.is_set():
+    def cut() -> bool:
+        if lost.is_set():
             return False
         lost.set()
         proxy.refusing = True
@@ -190,24 +191,88 @@ def test_an_outcome_that_cannot_be_known_is_said_to_be_unknown(
 ) -> None:
     """If the server does not come back in time, the caller hears just that, within 5 seconds."""
 
-    def cut(sent: bytes) -> bool:
-        if b"COMMIT\0" in sent:
-            proxy.refusing = True
-            return True
-        return False
+    def cut() -> bool:
+        proxy.refusing = True
+        return True
 
     proxy.after = cut
     began = time.monotonic()
     with pytest.raises(OutcomeUnknown) as unknown:
         run(store.write(add("a"), now=NOW))
     waited = time.monotonic() - began
-    proxy.after, proxy.refusing = lambda _: False, False
+    proxy.after, proxy.refusing = lambda: False, False
     run(until_it_serves(store))
 
     assert waited < PATIENCE_SECONDS
     assert unknown.value.__cause__ is not None
     assert run(items(store)) == ["a"]
     assert run(revisions(store)) == [1, 1]
+
+
+def test_an_end_by_the_server_after_a_commit_is_no_failure(
+    url: str, postgres: Postgres, run: Run
+) -> None:
+    """A server that ends the connection while a COMMIT is answered makes nobody a liar."""
+    store = PostgresStore(url)
+    run(store.open())
+    over = threading.Event()
+    ids = [f"i{n:03}" for n in range(300)]
+    acknowledged: list[str] = []
+    unknown: list[str] = []
+
+    def end_connections() -> None:
+        name = url.rpartition("/")[2]
+        with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+            while not over.wait(0.005):
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = %s AND query LIKE %s",
+                    [name, "%COMMIT%"],
+                )
+
+    async def write(id: str) -> None:
+        with contextlib.suppress(StoreUnavailable):
+            try:
+                await store.write(add(id), now=NOW)
+            except OutcomeUnknown:
+                unknown.append(id)
+            else:
+                acknowledged.append(id)
+
+    async def write_them() -> None:
+        for n in range(0, len(ids), 4):
+            await asyncio.gather(*map(write, ids[n : n + 4]))
+
+    ending = threading.Thread(target=end_connections)
+    ending.start()
+    run(write_them())
+    over.set()
+    ending.join(SECONDS)
+    run(until_it_serves(store))
+    found = run(items(store))
+    changes = run(revisions(store))
+    run(store.close())
+
+    assert set(acknowledged) <= set(found) <= {*acknowledged, *unknown}
+    assert changes == [*range(1, len(found) + 1), len(found)]
+
+
+def test_a_server_that_is_away_costs_nothing_to_wait_for(run: Run) -> None:
+    """Those who wait do so without work while nobody can be reached."""
+    with own_server() as server, server.database() as url:
+        store = PostgresStore(url)
+        run(store.open())
+
+        async def wait_in_vain() -> float:
+            waiting = asyncio.create_task(store.wait(0))
+            await asyncio.to_thread(server.stop)
+            began = time.process_time()
+            await asyncio.wait([waiting], timeout=2)
+            return time.process_time() - began
+
+        assert run(wait_in_vain()) < 0.5
+        server.start()
+        run(store.close())
 
 
 async def until_it_serves(store: PostgresStore) -> None:

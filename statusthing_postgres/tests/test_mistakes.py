@@ -37,7 +37,7 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
     "wrong password": ({"password": WRONG}, "refuses this user, or its password"),
     "no password": ({"password": ""}, "refuses this user, or its password"),
     "unknown user": ({"user": "nobody", "password": WRONG}, "refuses this user, or its password"),
-    "unknown database": ({"name": "no_such_database"}, "is not there, or not for this user"),
+    "unknown database": ({"name": "no_such_database"}, "is not there: create it"),
     "unknown host": (
         {"host": "no-such-host.invalid", "password": WRONG},
         "the host 'no-such-host.invalid'",
@@ -81,7 +81,7 @@ def test_a_host_that_has_an_address(server: Database, run: Run) -> None:
     store = server.store(
         host=f"no-such-host.invalid:{port}", hostaddr="127.0.0.1", name="no_such_database"
     )
-    with mistake("is not there, or not for this user"):
+    with mistake("is not there: create it"):
         run(store.open())
 
 

@@ -21,8 +21,11 @@ class StatusThingError(Exception):
 
 
 def with_cause(error: BaseException) -> str:
-    """Return an error's text with that of its cause, for the operator's eyes."""
-    return f"{error} ({error.__cause__!r})" if error.__cause__ else str(error)
+    """Return an error's text with that of its cause in one line, for the operator's eyes."""
+    cause = error.__cause__
+    if cause is None:
+        return str(error)
+    return f"{error} ({type(cause).__name__}: {' '.join(str(cause).split())})"
 
 
 class RequestError(StatusThingError):

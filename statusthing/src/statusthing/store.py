@@ -24,7 +24,8 @@ and what every unit may rely on; they are cited by number where they are tested.
 
 * **R9** A record comes back equal to what was added, text by code point and instants to the
   microsecond in UTC, and so does an entry of the log. A caller cannot change what is
-  stored through an object that it holds.
+  stored through an object that it holds. Units write, and ask for, no U+0000, no lone surrogate and
+  no integer of more than 64 bits: a store may fail them.
 * **R10** `add` refuses an id that is there (`AlreadyExists`, field `id`), a value taken in a
   unique field (`AlreadyExists`, naming the field) and a reference to nothing
   (`MissingReference`). A None field never conflicts and refers to nothing. Text is compared by code
@@ -45,7 +46,7 @@ and what every unit may rely on; they are cited by number where they are tested.
   code point; `descending` reverses it. `after` continues strictly behind a key in that order;
   `limit` cuts.
 * **R16** `newest_per=(field, n)` keeps, for each value of `field`, the n records that come last
-  in ascending order; the result is ordered as ever.
+  in ascending order, n being at least 1; the result is ordered as ever.
 * **R17** `count` is the length of what `find` would return without `limit` and `after`.
 
 **The log**

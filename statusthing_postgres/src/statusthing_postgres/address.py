@@ -48,6 +48,9 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     parameters: Mapping[str, Any]
     schema: str | None
 
+    def __repr__(self) -> str:
+        return self.url
+
 
 def parse(url: str) -> Address:
     """Read a URL such as `postgresql://user:password@host:5432/database?schema=name`.
@@ -106,6 +109,6 @@ def _schema(named: list[str]) -> str | None:
     if more or not name or "\0" in name or len(name.encode()) > _NAME_BYTES:
         msg = f"a PostgreSQL URL names one schema, of at most {_NAME_BYTES} bytes"
         raise UserMistake(msg)
-    if name.startswith("pg_"):
-        raise UserMistake("PostgreSQL keeps the schemas whose names begin with pg_ to itself")
+    if name.startswith("pg_") or name == "information_schema":
+        raise UserMistake("PostgreSQL keeps information_schema and the schemas pg_... to itself")
     return name

@@ -8,7 +8,8 @@ the connection is closed, which psycopg reports as it does every lost connection
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
@@ -37,7 +38,10 @@ _SETTINGS = {
 }
 
 
-def _do_nothing() -> None:
+_OPEN = frozenset({psycopg.pq.TransactionStatus.INTRANS, psycopg.pq.TransactionStatus.INERROR})
+
+
+def _do_nothing(_: psycopg.OperationalError) -> None:
     pass
 
 
@@ -50,7 +54,7 @@ class Connection(psycopg.Connection[Any]):
     """
 
     answer_seconds = ANSWER_SECONDS
-    on_timeout: Callable[[], None] = staticmethod(_do_nothing)
+    on_timeout: Callable[[psycopg.OperationalError], None] = staticmethod(_do_nothing)
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """Wait for an answer, by default for `answer_seconds`; psycopg calls it for each one.
@@ -69,9 +73,31 @@ class Connection(psycopg.Connection[Any]):
                 raise
             # Whatever comes now would be taken for the next answer.
             self.pgconn.finish()
-            self.on_timeout()
             msg = f"the server did not answer within {self.answer_seconds:g} seconds"
-            raise psycopg.errors.ConnectionTimeout(msg) from error
+            late = psycopg.errors.ConnectionTimeout(msg)
+            self.on_timeout(late)
+            raise late from error
+
+    @contextmanager
+    def pipeline(self) -> Iterator[psycopg.Pipeline]:
+        """Send statements without waiting for answers, which all come at the end.
+
+        An error after which the transaction is not known to be open may hide a COMMIT that was
+        carried out: the connection is closed then, so that it counts as lost.
+        """
+        first: BaseException | None = None
+        try:
+            with super().pipeline() as pipeline:
+                try:
+                    yield pipeline
+                except psycopg.Error as error:
+                    first = error  # not raised in there: psycopg would log what follows from it
+        except BaseException as error:  # noqa: BLE001 - raised below
+            first = first or error
+        if first is not None:
+            if self.pgconn.transaction_status not in _OPEN:
+                self.pgconn.finish()
+            raise first
 
 
 def connect(address: Address, **parameters: Any) -> Connection:

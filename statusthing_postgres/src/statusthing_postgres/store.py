@@ -112,6 +112,7 @@ _SIGNATURE = select(commits.c.number).where(
     commits.c.writer == bindparam("signer"), commits.c.revision == bindparam("revision_is")
 )
 _REVISION = str(select(head.c.revision))
+_IS_THERE = "SELECT 1 FROM pg_database WHERE datname = coalesce(%(dbname)s, current_user)"
 _DURABILITY = "SELECT " + ", ".join(
     f"current_setting('{name}') AS {name}" for name in ("fsync", "synchronous_commit")
 )
@@ -138,6 +139,7 @@ class PostgresStore(SqlStore):
         self._address: Address = parse(url)
         super().__init__(self._address.url)
         self._engine = _make_engine(self._connect)
+        self._away: psycopg.OperationalError | None = None  # why it was left alone last
         self._away_until = 0.0
         self._writer = ""
         self._number = 0
@@ -251,16 +253,22 @@ class PostgresStore(SqlStore):
 
     def _connect(self) -> Connection:
         if time.monotonic() < self._away_until:
-            raise StoreUnavailable(CANNOT_SERVE)
+            raise StoreUnavailable(CANNOT_SERVE) from self._away
         try:
             connection = connect(self._address)
-        except psycopg.OperationalError:
-            self._leave_alone()
+        except psycopg.OperationalError as error:
+            self._leave_alone(error)
             raise
+        away, self._away = self._away, None
+        if away is not None and self._open is not None:
+            _log.warning("the database %s is back", self.url)
         connection.on_timeout = self._leave_alone
         return connection
 
-    def _leave_alone(self) -> None:
+    def _leave_alone(self, error: psycopg.OperationalError) -> None:
+        if self._away is None and self._open is not None:
+            _log.error("the database %s is away: %s", self.url, " ".join(str(error).split()))
+        self._away = error
         self._away_until = time.monotonic() + AWAY_SECONDS
 
     def _warn(self, connection: sqlalchemy.Connection) -> None:
@@ -278,29 +286,34 @@ class PostgresStore(SqlStore):
         try:
             yield
         except StoreUnavailable as error:
-            problem = self._explain(error.__cause__)
-            if problem is None:
+            cause = error.__cause__
+            if not isinstance(cause, psycopg.Error):
                 raise
-            raise UserMistake(problem) from error.__cause__
+            problem = self._explain(cause)
+            if problem is None:
+                raise StoreUnavailable(f"cannot use the database {self.url}") from cause
+            raise UserMistake(problem) from cause
 
-    def _explain(self, error: object) -> str | None:
-        if not isinstance(error, psycopg.Error):
-            return None
+    def _explain(self, error: psycopg.Error) -> str | None:
+        """Say what the operator has to put right; None if it may pass by itself."""
         if (code := error.sqlstate) is not None:
             return f"the database {self.url} {_MISTAKES[code]}" if code in _MISTAKES else None
         # libpq does not tell the code of an error that answers the start of a connection, only its
         # text, which is in the server's language.
-        says = f"({' '.join(str(error).split())})"
+        text = " ".join(str(error).split())
         for host in self._hosts():
             if not _is_known(host):
                 return f"the host {host!r} in {self.url} is not known: is it spelled right?"
         try:
-            connect(self._address, dbname="postgres").close()
+            with connect(self._address, dbname="postgres") as connection:
+                there = connection.execute(_IS_THERE, self._address.parameters).fetchone()
         except psycopg.Error:
-            if error.pgconn and (error.pgconn.needs_password or error.pgconn.used_password):
-                return f"the server of {self.url} refuses this user, or its password {says}"
-            return None
-        return f"the database of {self.url} is not there, or not for this user {says}: create it"
+            there = True
+        if not there:
+            return f"the database of {self.url} is not there: create it ({text})"
+        if error.pgconn is not None and _is_refused(error.pgconn, text):
+            return f"the server of {self.url} refuses this user, or its password ({text})"
+        return None
 
     def _hosts(self) -> list[str]:
         if "hostaddr" in self._address.parameters:
@@ -311,6 +324,11 @@ class PostgresStore(SqlStore):
 def from_url(url: str) -> PostgresStore:
     """Make a store from a URL of PostgreSQL's; see `PostgresStore`."""
     return PostgresStore(url)
+
+
+def _is_refused(pgconn: psycopg.pq.abc.PGconn, text: str) -> bool:
+    """Tell whether it was the user that a server did not let in: it names that user then."""
+    return pgconn.needs_password or (pgconn.used_password and pgconn.user.decode() in text)
 
 
 def _make_engine(connect: Callable[[], Connection]) -> Engine:

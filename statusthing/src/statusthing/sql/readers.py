@@ -100,7 +100,9 @@ class Readers:
             try:
                 reading = Reading(reader.session, self._database, begin(reader.session))
                 try:
-                    return work(reading)
+                    result = work(reading)
+                    reading.end()
+                    return result
                 finally:
                     reader.note(reading.failure)
                     # Not rolled back: after that, psycopg would prepare every statement anew.

@@ -1,9 +1,9 @@
 """What a unit of work does to an SQL database.
 
-A transaction runs inside a database transaction that others begin and end: a reader, or the writer
-with a savepoint around each unit. It turns rows into records and refusals into the errors of the
-contract. After any other error of the driver it refuses to go on: the database may have rolled back
-by itself, and what followed would be committed alone.
+A transaction runs inside a database transaction that others begin and end: a reader, or the writer,
+for several units one after the other. It turns rows into records and refusals into the errors of
+the contract. After any other error of the driver it refuses to go on: the database may have rolled
+back by itself, and what followed would be committed alone.
 """
 
 from __future__ import annotations
@@ -110,6 +110,10 @@ class Reading:
         """Refuse to write."""
         _refuse_to_write()
 
+    def end(self) -> None:
+        """Raise StoreUnavailable if a statement failed, whatever the unit made of that."""
+        self._check()
+
     def _ask(self, ask: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
         self._check()
         try:
@@ -174,12 +178,12 @@ class Writing(Reading):
         head: as the unit finds it.
         now: the caller's clock.
         waiting: what the units before it have written and not sent; this one adds to it.
-        careful: send every change by itself; on a remote database with a savepoint, so that a
-            refused one can be undone alone.
+        careful: there is this unit only. On a remote database, send every change at once, under a
+            savepoint, so that a refused one can be told and undone.
 
     Attributes:
         touched: whether it wrote.
-        refused: whether a change was refused, and a remote database aborted the transaction.
+        refused: whether a remote database refused something, and aborted the transaction.
     """
 
     def __init__(
@@ -308,11 +312,9 @@ class Writing(Reading):
             UnloggedWrite: see R19.
             StoreUnavailable: a statement failed, whatever the unit made of that.
         """
-        self._check()
+        super().end()
         if self._changed != bool(self._appended):
             raise UnloggedWrite("a unit must log what it changes, and change what it logs")
-        if self._careful:
-            self._send_what_is_in(Change)
 
     def forget(self) -> None:
         """Drop what the unit has written and not sent."""
@@ -336,7 +338,7 @@ class Writing(Reading):
         if (kind, record.id) in named:
             self._send(_RECORDS)
         for field, target in RECORDS[kind].references.items():
-            named.add((target, getattr(record, field)))
+            named.add((target, getattr(record, field)))  # None, too, which is no id
 
     def _send_what_is_in(self, kind: type[Any]) -> None:
         """Send what waits, if a query for that type might find it."""
@@ -351,7 +353,7 @@ class Writing(Reading):
         try:
             self._session.change_all(sent)
         except DBAPIError as error:
-            self.refused |= self._database.refused(error)
+            self.refused = self._database.refused(error)
             raise self._failed(error) from error.orig
         for kind in kinds:
             self._sent |= self._own[kind] > 0
@@ -372,13 +374,15 @@ class Writing(Reading):
             if guarded:
                 self._session.run("RELEASE SAVEPOINT change")
         except DBAPIError as error:
-            self.refused = self._database.refused(error) and self._database.remote
-            if not self._database.refused(error) or (self.refused and not guarded):
+            refused = self._database.refused(error)
+            if not refused or (self._database.remote and not guarded):
+                self.refused = refused
                 raise self._failed(error) from error.orig
             if guarded:
                 self._session.run("ROLLBACK TO SAVEPOINT change")
             raise
-        self.touched = self._sent = True
+        if changed:
+            self.touched = self._sent = True
         return changed
 
     def _version(self, kind: type[Record], id: str) -> int | None:

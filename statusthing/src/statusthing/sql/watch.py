@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Generator
 
 from sqlalchemy.exc import DBAPIError
 
 from statusthing.errors import StoreUnavailable
+
+RETRY_SECONDS = 0.25
+"""The pause before a database that could not be looked at is tried again."""
+
+_log = logging.getLogger("statusthing.sql")
 
 
 class Watch:
@@ -64,20 +70,23 @@ class Watch:
 
     def _serve(self) -> None:
         while True:
-            heads = self._heads()
-            with contextlib.suppress(DBAPIError, StoreUnavailable):
-                for head in heads:
-                    self._announce(head)
-                    if not self._pause():
-                        heads.close()
-                        return
-            if not self._pause():
+            try:
+                with contextlib.closing(self._heads()) as heads:
+                    for head in heads:
+                        self._announce(head)
+                        if not self._pause(self._interval_seconds):
+                            return
+            except (DBAPIError, StoreUnavailable):
+                pass  # begin anew
+            except Exception:  # noqa: BLE001 - whatever it is, those who wait go on waiting
+                _log.exception("looking for what other processes commit failed; it goes on")
+            if not self._pause(RETRY_SECONDS):
                 return
 
-    def _pause(self) -> bool:
-        """Sleep for the interval; tell whether anybody is still waiting then."""
+    def _pause(self, seconds: float) -> bool:
+        """Sleep for so long; tell whether anybody is still waiting then."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed, self._interval_seconds)
+            self._changed.wait_for(lambda: self._closed, seconds)
             if self._closed or not self._waiting:
                 self._thread = None
                 return False

@@ -5,8 +5,8 @@ commits once: a unit that comes alone waits for nobody, and units that come toge
 of making them durable. Nobody hears of a result before the commit that holds it.
 
 * A unit that raises is undone alone, and what it raised, of whatever class, reaches its caller.
-  Most units that raise have written nothing. Should one have, the whole batch is run again, each
-  unit under a savepoint of its own, which the others are spared.
+  Most units that raise have written nothing. Should one have, or should a remote database refuse
+  what it has written, the batch is undone, and run again in halves, down to that unit alone.
 * A batch that fails as a whole fails all its units, also those that had raised: what they saw was
   never true. If it failed because its connection broke, it is run once more over a new one.
 * If the connection breaks during the commit, the database is asked over a new one whether the
@@ -22,7 +22,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, TypeVar, cast
@@ -68,8 +68,8 @@ class _Unit:
         self.begun = False
 
 
-class _NotAlone(Exception):
-    """A unit that has written something has to be undone, and others with it."""
+class _Undo(Exception):
+    """A transaction has to be undone, for the sake of one of its units."""
 
 
 class Writer:
@@ -156,6 +156,8 @@ class Writer:
                     if not self._queue:
                         return
                     batch = [self._queue.popleft()]
+                if batch[0].future.done():  # given up while it waited
+                    continue
                 self._write(batch)
                 _deliver(batch)
                 batch = []
@@ -210,42 +212,41 @@ class Writer:
             if self._session is None:
                 self._session = self._database.connect_writer()
             session = self._session
-            try:
-                return self._run(session, batch, careful=False)
-            except _NotAlone:
-                session.rollback()
-                return self._run(session, batch, careful=True)
+            grows, careful = True, False
+            while True:
+                try:
+                    return self._run(session, self._units(batch, grows=grows), careful=careful)
+                except _Undo:
+                    session.rollback()
+                    grows, careful = False, len(batch) == 1
+                    self._put_back(batch)
         except BaseException:
             self._disconnect()
             raise
 
-    def _run(self, session: Session, batch: list[_Unit], *, careful: bool) -> tuple[Head, Head]:
-        """Run the batch in a transaction, and commit that; see `_commit`.
+    def _run(self, session: Session, units: Iterable[_Unit], *, careful: bool) -> tuple[Head, Head]:
+        """Run units in a transaction, and commit that; see `_commit`.
 
         Args:
             session: where.
-            batch: what to run; takes in what is queued meanwhile.
-            careful: make savepoints, so that what has to be undone can be undone alone.
+            units: to run one after the other.
+            careful: have each refusal told where it belongs; there is one unit only.
 
         Raises:
-            _NotAlone: something has to be undone, which only a careful run can do.
+            _Undo: something has to be undone, and the others with it.
         """
         before = head = begin(session, lock=True)
         waiting = Waiting()
         touched = False
-        for unit in self._units(batch):
+        for number, unit in enumerate(units):
             writing = Writing(session, self._database, head, unit.now, waiting, careful=careful)
-            if careful:
-                self._try_carefully(session, unit, writing)
-            else:
-                self._try(unit, writing)
+            self._try(unit, writing)
             if unit.error is None:
                 head = writing.head
                 touched |= writing.touched
-            elif writing.dirty and not careful:
-                if len(batch) > 1 or writing.doubtful:
-                    raise _NotAlone
-                touched = False
+            elif writing.dirty:
+                if number or writing.doubtful:
+                    raise _Undo
                 break
         if not touched:
             session.rollback()
@@ -254,11 +255,12 @@ class Writer:
         changes += self._database.conclusion(session, before, head)
         try:
             session.change_all(changes, commit=True)
-        except DBAPIError as error:
-            if not error.connection_invalidated and not careful:
-                raise _NotAlone from error
+        except Exception as error:
+            lost = isinstance(error, DBAPIError) and error.connection_invalidated
+            if not lost and not careful:
+                raise _Undo from error
             self._disconnect()
-            if not (error.connection_invalidated and self._was_committed()):
+            if not (lost and self._was_committed()):
                 raise
         return before, head
 
@@ -273,20 +275,12 @@ class Writer:
             unit.error = error
             writing.forget()
 
-    def _try_carefully(self, session: Session, unit: _Unit, writing: Writing) -> None:
-        """Run a unit, and undo it if it raises."""
-        session.run("SAVEPOINT unit")
-        self._try(unit, writing)
-        if unit.error is not None:
-            session.run("ROLLBACK TO SAVEPOINT unit")
-        session.run("RELEASE SAVEPOINT unit")
-
-    def _units(self, batch: list[_Unit]) -> Iterator[_Unit]:
+    def _units(self, batch: list[_Unit], *, grows: bool) -> Iterator[_Unit]:
         """Return the units of the batch, and then what is queued, as long as it may grow."""
         end = time.monotonic() + BATCH_SECONDS
         yield from filter(self._begins, list(batch))
         # Taken from the queue only to be run, so that nothing is lost between the two.
-        while len(batch) < BATCH_UNITS and self._queue and time.monotonic() < end:
+        while grows and len(batch) < BATCH_UNITS and self._queue and time.monotonic() < end:
             unit = self._queue.popleft()
             batch.append(unit)
             if self._begins(unit):
@@ -297,6 +291,15 @@ class Writer:
         with self._changed:
             unit.begun |= not unit.future.done()
             return unit.begun
+
+    def _put_back(self, batch: list[_Unit]) -> None:
+        """Halve a batch that was undone: what is wrong with it is soon found, and alone then."""
+        rest = batch[(len(batch) + 1) // 2 :]
+        del batch[len(batch) - len(rest) :]
+        with self._changed:
+            for unit in rest:
+                unit.begun = False
+            self._queue.extendleft(reversed(rest))
 
     def _was_committed(self) -> bool:
         """Ask, over a new connection, whether the commit whose answer was lost has been made.
@@ -313,7 +316,7 @@ class Writer:
                 begin(session, lock=True)
                 committed = self._database.was_committed(session)
                 session.rollback()
-            except (DBAPIError, StoreUnavailable) as error:
+            except Exception as error:
                 self._disconnect()
                 if time.monotonic() > end:
                     raise OutcomeUnknown(_UNKNOWN) from error
