@@ -17,6 +17,7 @@ import os
 import sys
 
 from statusthing import StatusThing, open_store
+from statusthing.errors import SchemaMismatch, UserMistake
 
 
 async def report(item_name: str, status_name: str, text: str) -> None:
@@ -38,4 +39,8 @@ if __name__ == "__main__":
         [item_name, status_name, text] = sys.argv[1:]
     except ValueError:
         sys.exit("usage: in_process.py ITEM STATUS TEXT")
-    asyncio.run(report(item_name, status_name, text))
+    try:
+        asyncio.run(report(item_name, status_name, text))
+    except (UserMistake, SchemaMismatch) as mistake:
+        print(f"in_process.py: {mistake}", file=sys.stderr)
+        sys.exit(2)

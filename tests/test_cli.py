@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -139,6 +140,28 @@ def test_options_also_come_from_the_environment(tmp_path: Path) -> None:
     assert typed.stdout.startswith("data in sqlite:///t.db ")
 
 
+@pytest.mark.parametrize("option", ["STORE", "ADDR", "API_ADDR", "CERTFILE", "KEYFILE", "WORKERS"])
+def test_an_empty_variable_is_a_mistake(tmp_path: Path, option: str) -> None:
+    """It is refused, and not taken for one that is not set; no database is left behind."""
+    ended = statusthing(tmp_path, "serve", **{f"STATUSTHING_{option}": ""})
+
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        f"statusthing: STATUSTHING_{option} is empty: give it a value, or remove it\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_variable_that_is_not_used_does_no_harm(tmp_path: Path) -> None:
+    """The command line wins; an empty switch is off, and an empty list has nothing in it."""
+    empty = {f"STATUSTHING_{name}": "" for name in ("STORE", "DEVMODE", "CORS_ORIGIN")}
+    migrated = statusthing(tmp_path, "migrate", "--store=memory://", **empty)
+    served = statusthing(tmp_path, "serve", "--store=memory://", "--addr=0.0.0.0:1", **empty)
+
+    assert migrated.returncode == 0
+    assert "loopback addresses only" in served.stderr
+
+
 def test_migrate_can_be_repeated(tmp_path: Path) -> None:
     """The second time it does nothing, and no default statuses are added."""
     first, second = (
@@ -175,6 +198,22 @@ def test_version_and_help(tmp_path: Path) -> None:
 
     assert version.stdout == "statusthing, version 0.1.0\n"
     assert all(command in usage.stdout for command in ("serve", "migrate", "stores"))
+
+
+def test_no_summary_of_a_command_is_cut(tmp_path: Path) -> None:
+    """The list of commands has a whole sentence for each."""
+    summaries = statusthing(tmp_path, "--help").stdout.partition("Commands:\n")[2]
+
+    assert "..." not in summaries
+
+
+def test_the_help_has_variables_and_an_example(tmp_path: Path) -> None:
+    """The help of a command names the variable of every option, and shows a store's URL."""
+    usage = statusthing(tmp_path, "serve", "--help").stdout
+    named = set(re.findall(r"STATUSTHING_(\w+)", usage))
+
+    assert named >= {"STORE", "ADDR", "API_ADDR", "DEVMODE", "CORS_ORIGIN", "CERTFILE", "KEYFILE"}
+    assert "sqlite:////srv/statusthing.db" in usage
 
 
 def test_no_command_shows_how_to_go_on(tmp_path: Path) -> None:

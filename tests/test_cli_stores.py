@@ -30,6 +30,17 @@ def make(url):
     raise UserMistake(f"cannot use\\n{url.rpartition('/')[0]}")
 """
 
+FAILING = """
+from statusthing_sqlite import SqliteStore
+
+class Failing(SqliteStore):
+    async def {method}(self):
+        raise OSError("no disk for\\nada:hunter2")
+
+def make(url):
+    return Failing("kept.db")
+"""
+
 
 @pytest.fixture
 def plugins(tmp_path: Path) -> Path:
@@ -140,6 +151,25 @@ def test_the_command_ends_with_one_line(
     assert ended.stdout == ""
 
 
+@pytest.mark.parametrize("method", ["migrate", "open"])
+@pytest.mark.parametrize(
+    "command",
+    [["serve", "--addr=127.0.0.1:0"], ["serve", "--addr=127.0.0.1:0", "--workers=2"], ["migrate"]],
+    ids=["serve", "workers", "migrate"],
+)
+def test_what_nobody_expected_is_one_line(plugins: Path, command: list[str], method: str) -> None:
+    """A store that raises anything is named, with the error and its place, and without secrets."""
+    install(plugins, source=FAILING.format(method=method))
+    ended = statusthing(plugins, *command, "--store", URL)
+
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "statusthing: failed with the store for acme: URLs, from acme-store 1.2, at "
+        f"{plugins}/acme_store.py:6 (StatusThingError('OSError: no disk for\\n***:***'))\n"
+    )
+    assert ended.stdout == ""
+
+
 @pytest.mark.parametrize("arguments", [[URL], ["serve", URL], ["serve", "--addr", URL]])
 def test_a_url_in_the_wrong_place_shows_no_password(plugins: Path, arguments: list[str]) -> None:
     """An argument that the command cannot use is named without user and password."""
@@ -147,6 +177,33 @@ def test_a_url_in_the_wrong_place_shows_no_password(plugins: Path, arguments: li
 
     assert ended.returncode == 2
     assert "acme://***@db.example" in ended.stderr
+
+
+def test_a_template_stays_readable(plugins: Path) -> None:
+    """What a URL should look like is shown as it is, although it has the form of a secret."""
+    ended = statusthing(plugins, "migrate", "--store=postgresql://u:s3cr3t@pw@h/x")
+
+    assert ended.returncode == 2
+    assert "postgresql://user:password@host:5432/database" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "acme://ada:hunter2@db/a@b",
+        "acme://ada:p@ss@hunter2@db/x",
+        "acme://ada:p ss hunter2@db/x",
+        "acme://nobody@db,acme://ada:hunter2@db/x",
+    ],
+)
+def test_every_secret_that_was_given_is_hidden(plugins: Path, url: str) -> None:
+    """However a message quotes a URL, what may be its user and password is not in it."""
+    install(plugins, source=REFUSING)
+    ended = statusthing(plugins, "migrate", "--store", url)
+
+    assert ended.returncode == 2
+    assert "://***@" in ended.stderr
+    assert "hunter2" not in ended.stderr
 
 
 def test_stores_lists_plugins_without_loading_them(plugins: Path) -> None:

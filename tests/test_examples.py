@@ -209,6 +209,15 @@ def test_a_report_that_cannot_be_made_says_why(
     assert ended.stderr.count("\n") == 1
 
 
+def test_a_report_to_no_store_is_a_mistake(tmp_path: Path) -> None:
+    """A URL that cannot work gives exit code 2 and one line, as it does for the command."""
+    ended = reported(tmp_path, "Backup", "UP", "x", store="bogus")
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("in_process.py: a store URL needs a scheme")
+    assert ended.stderr.count("\n") == 1
+
+
 # What is said about them
 
 

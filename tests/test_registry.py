@@ -154,11 +154,12 @@ def test_an_unknown_scheme_says_what_is_there(nothing_installed: Path) -> None:
 )
 @pytest.mark.usefixtures("nothing_installed")
 def test_a_store_of_ours_says_what_to_install(url: str, distribution: str) -> None:
-    """For a scheme of this project, the message has the command that brings its store."""
+    """For a scheme of this project, the message has the distribution, and how a clone brings it."""
     scheme = url.partition(":")[0]
 
     assert mistake(url) == (
-        f"no store for {scheme}: URLs is installed (installed: none); pip install {distribution}"
+        f"no store for {scheme}: URLs is installed (installed: none); install {distribution} "
+        f"(in a clone: pip install ./{distribution.replace('-', '_')})"
     )
 
 
@@ -168,7 +169,8 @@ def test_a_store_of_ours_says_what_to_install(url: str, distribution: str) -> No
         ("sqlite3:///x.db", "sqlite"),
         ("sqllite:///x.db", "sqlite"),
         ("postgresql+psycopg://u:hunter2@db/x", "postgresql"),
-        ("postgress:hunter2", "postgres"),
+        ("postgres+psycopg://u:hunter2@db/x", "postgresql"),
+        ("postgress:hunter2", "postgresql"),
         ("mem://", "memory"),
     ],
 )
@@ -384,9 +386,23 @@ def test_another_factory_is_refused() -> None:
 
 @pytest.mark.usefixtures("nothing_registered")
 def test_an_installed_store_is_not_replaced(plugins: Path) -> None:
-    """A scheme that is registered and installed is a clash like that of two distributions."""
-    install(plugins)
+    """Its scheme cannot be registered; the message names both, and the installed one stays."""
+    install(plugins, scheme="Acme")
+    with pytest.raises(UserMistake) as raised:
+        register("acme", Kept().make)
+
+    assert str(raised.value) == (
+        f"acme: URLs are claimed by acme-store 1.2 and this program's {__name__}.Kept.make: "
+        "keep one of them"
+    )
+    assert open_store("acme:x").url == "acme:x"
+
+
+@pytest.mark.usefixtures("nothing_registered")
+def test_what_is_installed_later_is_a_clash(plugins: Path) -> None:
+    """A scheme that was registered first is refused by `open_store`, which names both."""
     register("acme", Kept().make)
+    install(plugins)
 
     assert mistake(URL) == (
         f"acme: URLs are claimed by acme-store 1.2 and this program's {__name__}.Kept.make: "

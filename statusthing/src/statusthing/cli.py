@@ -1,13 +1,15 @@
 """The `statusthing` command.
 
-Exit codes: 0; 2 for a mistake in the command or its arguments, reported in one line on stderr;
-1 for anything else. Every option can also be set by a variable of the environment, `STATUSTHING_`
-and its name.
+Exit codes: 0; 2 for a mistake in the command or its arguments, 1 for anything else, either
+reported in one line on stderr. Every option can also be set by a variable of the environment,
+`STATUSTHING_` and its name.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import os
 import re
 import sys
 from collections import Counter
@@ -18,11 +20,12 @@ from socket import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from statusthing import __version__
 from statusthing.errors import SchemaMismatch, StatusThingError, UserMistake, with_cause
 from statusthing.identity import is_loopback
-from statusthing.registry import installed, open_store
+from statusthing.registry import failures_named, installed, open_store
 from statusthing.store import Store
 
 if TYPE_CHECKING:
@@ -31,16 +34,27 @@ if TYPE_CHECKING:
 DEFAULT_STORE = "sqlite:///statusthing.db"
 DEFAULT_ADDR = "127.0.0.1:9000"
 
-# In whatever a message quotes: an argument in the wrong place, or the words of a plugin.
-_CREDENTIALS = re.compile(r"(?<=://)\S+(?=@)")
 
-_store_option: Callable[[Any], Any] = click.option(
+def _not_empty(context: click.Context, option: click.Parameter, value: Any) -> Any:
+    """Refuse an empty variable of the environment, which click takes for one that is not set.
+
+    It is rather a mistake in a unit file, after which the default would serve other data.
+    """
+    if context.get_parameter_source(option.name or "") is ParameterSource.DEFAULT:
+        for name in option.envvar or ():
+            if name in os.environ:
+                raise UserMistake(f"{name} is empty: give it a value, or remove it")
+    return value
+
+
+_option = functools.partial(click.option, show_default=True, show_envvar=True, callback=_not_empty)
+
+_store_option: Callable[[Any], Any] = _option(
     "--store",
     metavar="URL",
     default=DEFAULT_STORE,
-    envvar="STATUSTHING_STORE",
-    show_default=True,
-    help="Where everything is kept.",
+    envvar=["STATUSTHING_STORE"],
+    help="Where everything is kept, such as sqlite:////srv/statusthing.db for a file.",
 )
 
 
@@ -52,47 +66,50 @@ def command() -> None:
 
 @command.command()
 @_store_option
-@click.option(
+@_option(
     "--addr",
     "--api-addr",
     metavar="HOST:PORT",
     default=DEFAULT_ADDR,
     envvar=["STATUSTHING_ADDR", "STATUSTHING_API_ADDR"],
-    show_default=True,
     help="Where to listen, on this machine only; port 0 takes a free one.",
 )
-@click.option(
-    "--devmode", is_flag=True, envvar="STATUSTHING_DEVMODE", help="Serve gRPC reflection."
+@_option(
+    "--devmode",
+    is_flag=True,
+    envvar=["STATUSTHING_DEVMODE"],
+    callback=None,  # empty is off
+    help="Serve gRPC reflection.",
 )
-@click.option(
+@_option(
     "--cors-origin",
     "cors_origins",
     metavar="ORIGIN",
     multiple=True,
-    envvar="STATUSTHING_CORS_ORIGIN",
+    envvar=["STATUSTHING_CORS_ORIGIN"],
+    callback=None,  # empty is no origin
     help="Let pages of https://this.origin write, not only read; may be given several times.",
 )
-@click.option(
+@_option(
     "--certfile",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    envvar="STATUSTHING_CERTFILE",
+    envvar=["STATUSTHING_CERTFILE"],
     help="Serve over TLS, with this certificate and those that lead to its authority, in PEM.",
 )
-@click.option(
+@_option(
     "--keyfile",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    envvar="STATUSTHING_KEYFILE",
+    envvar=["STATUSTHING_KEYFILE"],
     help="The private key of the certificate, in PEM, without a passphrase.",
 )
-@click.option(
+@_option(
     "--workers",
     metavar="NUMBER",
     type=click.IntRange(1, 64),
     default=1,
-    envvar="STATUSTHING_WORKERS",
-    show_default=True,
+    envvar=["STATUSTHING_WORKERS"],
     help="How many processes serve.",
 )
 def serve(
@@ -126,7 +143,7 @@ def serve(
     logformat.configure()
     site = _Site(store, certfile, keyfile, {"devmode": devmode, "cors_origins": cors_origins})
 
-    with server.listen(addr) as listener:
+    with server.listen(addr) as listener, failures_named(store):
 
         def started() -> None:
             click.echo(f"listening on {server.url_of(listener, tls)}")
@@ -165,7 +182,7 @@ def _work(listener: socket, site: _Site, started: Callable[[], None]) -> None:
     from statusthing.tls import tls_context  # noqa: PLC0415
 
     logformat.configure()
-    with _exit_codes(), listener:
+    with _exit_codes(), failures_named(site.store), listener:
         tls = tls_context(site.certfile, site.keyfile)
         server.run_on(listener, site.app(open_store(site.store)), on_start=started, tls=tls)
 
@@ -175,7 +192,8 @@ def _work(listener: socket, site: _Site, started: Callable[[], None]) -> None:
 def migrate(store: str) -> None:
     """Bring the layout of a store up to date, or make an empty one."""
     chosen = open_store(store)
-    version = asyncio.run(_migrate(chosen))
+    with failures_named(store):
+        version = asyncio.run(_migrate(chosen))
     click.echo(f"data in {chosen.url} is laid out as version {version}")
 
 
@@ -191,7 +209,11 @@ async def _migrate(store: Store) -> str:
 @command.command()
 @_store_option
 def stores(store: str) -> None:
-    """List the installed stores; * marks the one of --store, ! those that claim one scheme."""
+    """List the installed stores.
+
+    An asterisk marks the store that takes the URL of --store; none is marked if no store does.
+    Exclamation marks show that several claim one scheme.
+    """
     scheme = store.partition(":")[0].lower()
     offers = installed()
     claims = Counter(offer.name for offer in offers)
@@ -226,6 +248,22 @@ def _exit_codes() -> Iterator[None]:
 
 
 def _fail(message: str, code: int) -> None:
-    message = _CREDENTIALS.sub("***", " ".join(message.split()))
-    click.echo(f"statusthing: {message}", err=True)
+    # In whatever a message quotes: an argument in the wrong place, or the words of a plugin.
+    for secret in sorted(_credentials(), key=len, reverse=True):
+        message = message.replace(f"://{secret}@", "://***@")
+    click.echo(f"statusthing: {' '.join(message.split())}", err=True)
     sys.exit(code)
+
+
+def _credentials() -> set[str]:
+    """Return what may be a user with a password in what the process was given.
+
+    A password may hold what should be encoded in it, so that any @ may be the end of it.
+    """
+    return {
+        text[begin.end() : end.start()]
+        for text in [*sys.argv, *os.environ.values()]
+        for begin in re.finditer("://", text)
+        for end in re.finditer("@", text)
+        if begin.end() < end.start()
+    }

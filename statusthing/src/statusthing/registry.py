@@ -14,9 +14,11 @@ The messages hold no more of a URL than its scheme, since anything behind it may
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
+from traceback import extract_tb
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -44,6 +46,9 @@ _FIRST_PARTY = {
 
 _SHORT = 2  # letters of a word that is looked for as a whole word only
 
+# Another name of postgresql, which is the one that is recommended.
+_ALIASES = {"postgres"}
+
 # `schema` is known once a store is open.
 _MEMBERS = [name for name in vars(Store) if not name.startswith("_") and name != "schema"]
 
@@ -68,22 +73,24 @@ _registered: dict[str, Offer] = {}
 def register(scheme: str, factory: Factory) -> None:
     """Offer a store to `open_store` in this process, as an installed distribution would.
 
-    To register the same factory again does nothing. A scheme that an installed distribution offers
-    too is refused by `open_store`, as if two distributions offered it. May be called from any
-    thread.
+    To register the same factory again does nothing. May be called from any thread.
 
     Args:
         scheme: of the URLs: 2 to 40 lower-case letters, digits, `+`, `-` and `.`, a letter first.
         factory: see `Factory`.
 
     Raises:
-        UserMistake: the scheme is malformed, or another factory is registered for it.
+        UserMistake: the scheme is malformed, an installed distribution offers it, or another
+            factory is registered for it.
     """
     if not _SCHEME.fullmatch(scheme):
         raise UserMistake(
             "a scheme is 2 to 40 lower-case letters, digits, +, - and ., and begins with a letter"
         )
     offer = Offer(scheme, f"this program's {_name_of(factory)}", lambda: factory)
+    offered = [each for each in _distributed() if each.name == scheme]
+    if offered:
+        raise UserMistake(_clash([*offered, offer]))
     # One step, so that of two threads only one can be first.
     first = _registered.setdefault(scheme, offer)
     if first.load() != factory:
@@ -92,9 +99,8 @@ def register(scheme: str, factory: Factory) -> None:
 
 def installed() -> tuple[Offer, ...]:
     """Return all stores that can be asked for, by scheme; none of them is loaded for it."""
-    points = entry_points(group=GROUP)
-    offers = [Offer(each.name.lower(), _origin(each), each.load) for each in points]
-    return tuple(sorted([*offers, *_registered.copy().values()], key=lambda each: each[:2]))
+    offers = [*_distributed(), *_registered.copy().values()]
+    return tuple(sorted(offers, key=lambda each: each[:2]))
 
 
 def open_store(url: str) -> Store:
@@ -116,7 +122,7 @@ def open_store(url: str) -> Store:
     if len(offers) > 1:
         raise UserMistake(_clash(offers))
     [offer] = offers
-    broken = f"the store for {scheme}: URLs, from {offer.origin}, "
+    broken = f"{_named(offer)} "
     try:
         factory = offer.load()
     except Exception as error:
@@ -132,6 +138,31 @@ def open_store(url: str) -> Store:
         lacks = f"makes a {type(store).__name__}, which is no store: it lacks {', '.join(missing)}"
         raise StatusThingError(broken + lacks)
     return store
+
+
+@contextmanager
+def failures_named(url: str) -> Iterator[None]:
+    """Say which store was in use when something failed that nobody expected to.
+
+    The store need not be at fault, and so the message also says where the error arose.
+
+    Args:
+        url: of the store, as `open_store` took it.
+
+    Raises:
+        StatusThingError: instead of any error of another family. That one is chained, without the
+            words of the URL.
+    """
+    try:
+        yield
+    except StatusThingError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+        scheme, rest = _split(url)
+        stores = " and ".join(_named(offer) for offer in installed() if offer.name == scheme)
+        place = extract_tb(error.__traceback__)[-1]
+        text = f"failed with {stores} at {place.filename}:{place.lineno}"
+        raise StatusThingError(text) from _without(rest, error)
 
 
 def _split(url: str) -> tuple[str, str]:
@@ -152,10 +183,11 @@ def _split(url: str) -> tuple[str, str]:
 
 def _unknown(scheme: str) -> str:
     schemes = sorted({offer.name for offer in installed()})
-    similar = get_close_matches(scheme, {*schemes, *_FIRST_PARTY}, n=1)
+    similar = get_close_matches(scheme, {*schemes, *_FIRST_PARTY} - _ALIASES, n=1)
     advice = "install the distribution that brings one"
     if scheme in _FIRST_PARTY:
-        advice = f"pip install {_FIRST_PARTY[scheme]}"
+        name = _FIRST_PARTY[scheme]
+        advice = f"install {name} (in a clone: pip install ./{name.replace('-', '_')})"
     elif similar:
         advice = f"did you mean {similar[0]}:?"
     there = ", ".join(schemes) or "none"
@@ -165,6 +197,16 @@ def _unknown(scheme: str) -> str:
 def _clash(offers: list[Offer]) -> str:
     origins = " and ".join(offer.origin for offer in offers)
     return f"{offers[0].name}: URLs are claimed by {origins}: keep one of them"
+
+
+def _distributed() -> list[Offer]:
+    """Return what the installed distributions offer."""
+    points = entry_points(group=GROUP)
+    return [Offer(each.name.lower(), _origin(each), each.load) for each in points]
+
+
+def _named(offer: Offer) -> str:
+    return f"the store for {offer.name}: URLs, from {offer.origin},"
 
 
 def _origin(point: EntryPoint) -> str:
