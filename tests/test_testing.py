@@ -39,6 +39,18 @@ class TestStore(StoreConformance):
     def factory(self):
         return stores[{store!r}]
 """
+STALE = """
+import pytest
+from statusthing.testing import StoreConformance
+from tests import broken_disks
+
+DISK = broken_disks.Disk()
+
+class TestStore(StoreConformance):
+    @pytest.fixture
+    def factory(self):
+        return lambda: broken_disks.{store}(DISK)
+"""
 ON_DISK = """
 import pytest
 from statusthing.testing import Capabilities, StoreConformance
@@ -158,6 +170,63 @@ def test_random_histories_catch_broken_stores(kit: Run, store: str) -> None:
     result.stdout.fnmatch_lines(["*R2: A write happens whole or not at all.*"])
 
 
+def test_what_only_a_comparison_convicts_is_in_doubt(kit: Run) -> None:
+    """One bug is one rule that is not held, and the rules that comparisons cite are in doubt."""
+    result = kit(IN_MEMORY, "IgnoresExpect", "")
+
+    result.stdout.fnmatch_lines(
+        [
+            "E *Failed: DID NOT RAISE *VersionConflict*",
+            (
+                "TestStore: 10 of 24 rules held; not held: R11; "
+                "in doubt (comparison with the memory store): R1, R2, R4, R7, R9, R10, R12, R13, "
+                "R14, R15, R16, R17; not checked: R3; not claimed: *"
+            ),
+        ]
+    )
+
+
+@pytest.mark.parametrize("test", RANDOM)
+def test_a_forgotten_rollback_is_told(kit: Run, test: str) -> None:
+    """The comparisons look for traces of undone units before they compare anything else."""
+    result = kit(IN_MEMORY, "LosesRollback", "", test)
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*the data is not what it was before a unit that raised (R2)*"])
+    result.stdout.no_fnmatch_line("*FlakyFailure*")
+
+
+def test_comparisons_run_last(pytester: pytest.Pytester) -> None:
+    """What quotes many rules fails after what quotes few, whatever is claimed."""
+    path = pytester.makepyfile(ON_DISK.format(store="OnDisk", claims=EVERYTHING))
+    items, _ = pytester.inline_genitems("-pno:cacheprovider", f"-opythonpath={ROOT}", path)
+
+    assert tuple(each.name for each in items[-2:]) == RANDOM
+
+
+def test_a_false_claim_convicts_one_rule(kit: Run) -> None:
+    """If stores are not shared as claimed, only R4 suffers from it."""
+    result = kit(IN_MEMORY, "Sound", "shared=True")
+
+    result.stdout.fnmatch_lines(
+        ["TestStore: 22 of 24 rules held; not held: R4; not checked: R3; *"]
+    )
+
+
+def test_data_that_is_not_fresh_is_told(kit: Run) -> None:
+    """A fixture whose stores find what another test left is at fault, and no rule is."""
+    first, second = "test_a_read_sees_one_snapshot", "test_opening_and_closing_again_does_nothing"
+    result = kit(STALE, "OnDisk", "", first, second)
+
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "factory: the data has to be empty at the first open",
+            "TestStore: 1 of 24 rules held; not checked: R2, *",
+        ]
+    )
+
+
 def test_a_store_that_claims_everything_passes(kit: Run) -> None:
     """A sound store passes every test, and the summary says so."""
     result = kit(ON_DISK, "OnDisk", EVERYTHING)
@@ -224,6 +293,18 @@ def test_a_subclass_may_claim_more() -> None:
             "test_shared_is_what_is_claimed",
             "*claimed is shared=True, and the store says shared=False*",
         ),
+        *(
+            (
+                "shared=True",
+                test,
+                "claimed is shared=True, and the store says shared=False",
+            )
+            for test in (
+                "test_stores_see_what_others_acknowledged",
+                "test_many_stores_may_open_at_once",
+                "test_a_history_is_that_of_the_reference",
+            )
+        ),
         (
             "layouts=True",
             "test_another_layout_is_left_untouched",
@@ -235,7 +316,15 @@ def test_a_subclass_may_claim_more() -> None:
             "who claims `unreachable` overrides the fixture `outage`",
         ),
     ],
-    ids=["persistent", "shared", "layouts", "unreachable"],
+    ids=[
+        "persistent",
+        "shared",
+        "shared, by two stores",
+        "shared, by many",
+        "shared, in a comparison",
+        "layouts",
+        "unreachable",
+    ],
 )
 def test_a_false_claim_is_told(kit: Run, claims: str, test: str, message: str) -> None:
     """Who claims what the store cannot do, or gives no fixture for it, is told so."""

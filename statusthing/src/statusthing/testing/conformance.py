@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 
+from statusthing.log import Change
 from statusthing.store import Store
 from statusthing.testing import report
 from statusthing.testing.client import Client
@@ -21,7 +22,8 @@ from statusthing.testing.units import Units
 from statusthing.testing.writers import Writers
 
 
-class StoreConformance(Units, Writers, Records, Queries, Log, Life, Machines):
+# pytest begins with the tests of the last base.
+class StoreConformance(Machines, Life, Log, Queries, Records, Writers, Units):
     """Checks every numbered rule of `statusthing.store`.
 
     A subclass, whose name begins with `Test`, overrides the fixture `factory`, and for what its
@@ -39,6 +41,10 @@ class StoreConformance(Units, Writers, Records, Queries, Log, Life, Machines):
             if cited is not None and cited.needs is not None and name not in vars(cls):
                 # pytest does not collect None: such a test is neither run nor skipped.
                 setattr(cls, name, None if cited.needs in unclaimed else test)
+        for name in vars(Machines):
+            if name.startswith("test_"):
+                # pytest ends with what the class itself defines last: these quote many rules.
+                setattr(cls, name, getattr(cls, name))
 
     @pytest.fixture
     def factory(self) -> Callable[[], Store]:
@@ -68,13 +74,30 @@ class StoreConformance(Units, Writers, Records, Queries, Log, Life, Machines):
     def client(self, factory: Callable[[], Store]) -> Iterator[Client]:
         """A caller of an open, empty store."""
         with Client(factory()) as client:
+            # A head without a log is a mistake of the store, which a test tells.
+            if client.head() and client.find(Change):
+                pytest.fail("factory: the data has to be empty at the first open", pytrace=False)
             yield client
 
     @pytest.fixture
-    def other(self, client: Client, factory: Callable[[], Store]) -> Iterator[Client]:
+    def shared_factory(self, factory: Callable[[], Store]) -> Callable[[], Store]:
+        """The fixture `factory`, if its stores say that they may share their data (`shared`)."""
+        if not factory().shared:
+            pytest.fail("claimed is shared=True, and the store says shared=False", pytrace=False)
+        return factory
+
+    @pytest.fixture
+    def other(self, client: Client, shared_factory: Callable[[], Store]) -> Iterator[Client]:
         """A caller of another store on the data of `client` (`shared`)."""
-        with Client(factory()) as other:
+        with Client(shared_factory()) as other:
             yield other
+
+    @pytest.fixture
+    def clients(self, client: Client, request: pytest.FixtureRequest) -> list[Client]:
+        """Callers of as many stores on the same data as the class claims can be open."""
+        if self.capabilities.shared:
+            return [client, request.getfixturevalue("other")]
+        return [client]
 
     @pytest.fixture(autouse=True)
     def _reported(self, request: pytest.FixtureRequest) -> None:

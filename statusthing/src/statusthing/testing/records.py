@@ -263,13 +263,26 @@ class Records:
 
     @rule(11)
     def test_replace_refuses_another_version(self, client: Client) -> None:
-        """`replace` raises VersionConflict with both versions, before any other refusal."""
-        client.add(item("i", version=3), item("j"))
+        """`replace` raises VersionConflict with both versions."""
+        client.add(item("i", version=3))
+
+        def work(transaction: Transaction) -> None:
+            transaction.replace(item("i", version=4), expect=2)
+            log(transaction, 0, item("i", version=4))
 
         with pytest.raises(VersionConflict) as refusal:
-            client.write(lambda transaction: transaction.replace(item("i", name="j"), expect=2))
+            client.write(work)
 
         assert (refusal.value.expected, refusal.value.actual) == (2, 3)
+
+    @rule(11)
+    @pytest.mark.parametrize(("field", "value"), [("name", "j"), ("status_id", "none")])
+    def test_another_version_is_refused_first(self, client: Client, field: str, value: Any) -> None:
+        """`replace` raises VersionConflict before it looks at the record's other fields."""
+        client.add(item("i", version=3), item("j"))
+
+        with pytest.raises(VersionConflict):
+            client.write(lambda tx: tx.replace(item("i", **{field: value}), expect=2))
 
     @rule(12)
     def test_remove_refuses_what_is_not_there(self, client: Client) -> None:

@@ -26,9 +26,12 @@ def pytest_runtest_makereport(
     parent = item.getparent(pytest.Class)
     if cited is not None and parent is not None:
         if call.when == "setup":
+            # A fixture that calls `pytest.fail` finds fault with the class, not with the store.
+            error = call.excinfo and call.excinfo.value
             about = {
                 "class": parent.nodeid,
-                "rules": list(cited.rules),
+                "rules": [] if isinstance(error, pytest.fail.Exception) else list(cited.rules),
+                "compares": cited.compares,
                 "not claimed": parent.obj.capabilities.unclaimed(),
             }
             # Unlike other attributes, these reach the main process of pytest-xdist.
@@ -43,18 +46,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print a line for each class: how many rules held, which did not, what was not claimed."""
     passed: defaultdict[str, set[int]] = defaultdict(set)
     failed: defaultdict[str, set[int]] = defaultdict(set)
+    doubted: defaultdict[str, set[int]] = defaultdict(set)
     unclaimed: dict[str, list[str]] = {}
-    for category, rules in (("passed", passed), ("failed", failed), ("error", failed)):
+    red: set[str] = set()
+    for category in ("passed", "failed", "error"):
         for about in _cited(terminalreporter.stats.get(category, [])):
-            rules[about["class"]].update(about["rules"])
-            unclaimed[about["class"]] = about["not claimed"]
+            name = about["class"]
+            unclaimed[name] = about["not claimed"]
+            if category == "passed":
+                passed[name].update(about["rules"])
+            else:
+                red.add(name)
+                (doubted if about["compares"] else failed)[name].update(about["rules"])
     if unclaimed:
         terminalreporter.section("store conformance")
     for name, missing in sorted(unclaimed.items()):
         terminalreporter.write_line(
-            f"{name.rpartition('::')[2]}: {_result(passed[name], failed[name], missing)}",
-            red=bool(failed[name]),
-            green=not failed[name],
+            f"{name.rpartition('::')[2]}: "
+            f"{_result(passed[name], failed[name], doubted[name], missing)}",
+            red=name in red,
+            green=name not in red,
         )
 
 
@@ -64,9 +75,13 @@ def _cited(reports: Iterable[Any]) -> Iterable[dict[str, Any]]:
     )
 
 
-def _result(passed: set[int], failed: set[int], unclaimed: list[str]) -> str:
-    parts = [f"{len(passed - failed)} of {len(RULES)} rules held"]
-    for title, rules in (("not held", failed), ("not checked", RULES.keys() - passed - failed)):
+def _result(passed: set[int], failed: set[int], doubted: set[int], unclaimed: list[str]) -> str:
+    parts = [f"{len(passed - failed - doubted)} of {len(RULES)} rules held"]
+    for title, rules in (
+        ("not held", failed),
+        ("in doubt (comparison with the memory store)", doubted - failed),
+        ("not checked", RULES.keys() - passed - failed - doubted),
+    ):
         if rules:
             parts.append(f"{title}: {', '.join(f'R{number}' for number in sorted(rules))}")
     if unclaimed:

@@ -44,17 +44,24 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Citation(msgspec.Struct, frozen=True):
-    """The rules that a test is about, and the capability without which it is left out."""
+    """The rules that a test is about, and the capability without which it is left out.
+
+    A test that `compares` the store with the memory store cannot tell which of its rules is broken.
+    """
 
     rules: tuple[int, ...]
     needs: str | None
+    compares: bool
 
 
-def rule(*numbers: int, needs: str | None = None) -> Callable[[F], F]:
-    """Make a test cite rules. It is left out for a store that does not claim what it needs."""
+def rule(*numbers: int, needs: str | None = None, compares: bool = False) -> Callable[[F], F]:
+    """Make a test cite rules. It is left out for a store that does not claim what it needs.
+
+    If it `compares` the store with the memory store, its failure casts doubt on the rules, no more.
+    """
 
     def cite(test: F) -> F:
-        test.__dict__[_CITATION] = Citation(numbers, needs)
+        test.__dict__[_CITATION] = Citation(numbers, needs, compares)
         return test
 
     return cite

@@ -118,7 +118,7 @@ class Writers:
         assert [head.result(SECONDS) for head in heads] == [2, 2]
 
     @rule(23, needs="shared")
-    def test_many_stores_may_open_at_once(self, factory: Callable[[], Store]) -> None:
+    def test_many_stores_may_open_at_once(self, shared_factory: Callable[[], Store]) -> None:
         """One of them lays out the empty store, and all of them serve."""
 
         async def use(store: Store, name: str) -> bool:
@@ -129,19 +129,19 @@ class Writers:
             finally:
                 await store.close()
 
-        stores = [start(use(factory(), f"{n}")) for n in range(4)]
+        stores = [start(use(shared_factory(), f"{n}")) for n in range(4)]
 
         assert sum(created.result(SECONDS) for created in stores) == 1
-        with Client(factory()) as client:
+        with Client(shared_factory()) as client:
             assert sorted(client.ids(Item)) == ["0", "1", "2", "3"]
 
     @rule(23, needs="shared")
-    def test_many_stores_may_migrate_at_once(self, factory: Callable[[], Store]) -> None:
+    def test_many_stores_may_migrate_at_once(self, shared_factory: Callable[[], Store]) -> None:
         """All of them find the store laid out afterwards."""
-        for done in [start(factory().migrate()) for _ in range(4)]:
+        for done in [start(shared_factory().migrate()) for _ in range(4)]:
             done.result(SECONDS)
 
-        with Client(factory()) as client:
+        with Client(shared_factory()) as client:
             assert client.head() == 0
 
 
