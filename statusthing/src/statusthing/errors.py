@@ -22,10 +22,10 @@ class StatusThingError(Exception):
 
 def with_cause(error: BaseException) -> str:
     """Return an error's text with that of its cause in one line, for the operator's eyes."""
-    cause = error.__cause__
-    if cause is None:
+    if error.__cause__ is None:
         return str(error)
-    return f"{error} ({type(cause).__name__}: {' '.join(str(cause).split())})"
+    cause = repr(error.__cause__).replace("\\n", " ").replace("\\t", " ")
+    return f"{error} ({cause})"
 
 
 class RequestError(StatusThingError):
