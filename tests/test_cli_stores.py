@@ -35,7 +35,7 @@ from statusthing_sqlite import SqliteStore
 
 class Failing(SqliteStore):
     async def {method}(self):
-        raise OSError("no disk for\\nada:hunter2")
+        raise OSError("no disk for\nada:hunter2")
 
 def make(url):
     return Failing("kept.db")
@@ -165,7 +165,7 @@ def test_what_nobody_expected_is_one_line(plugins: Path, command: list[str], met
     assert ended.returncode == 1
     assert ended.stderr == (
         "statusthing: failed with the store for acme: URLs, from acme-store 1.2, at "
-        f"{plugins}/acme_store.py:6 (StatusThingError('OSError: no disk for\\n***:***'))\n"
+        f"{plugins}/acme_store.py:6 (StatusThingError('OSError: no disk for ***:***'))\n"
     )
     assert ended.stdout == ""
 
