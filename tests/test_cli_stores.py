@@ -35,7 +35,7 @@ from statusthing_sqlite import SqliteStore
 
 class Failing(SqliteStore):
     async def {method}(self):
-        raise OSError("no disk for\nada:hunter2")
+        raise OSError("no disk for\\nada:hunter2")
 
 def make(url):
     return Failing("kept.db")

@@ -45,10 +45,10 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _PORTS = range(65_536)
 
-_GARBAGE = 10_000
+_GARBAGE = 2_000
 """After how many new objects Python looks for cycles among them, which calls hardly leave.
 
-By default, after 700, it does so during every other call, and takes 7 % of the time of all calls.
+By default, after 700, it does so during every other call, which takes 7 % of the time of all.
 """
 
 _REASONS = {
