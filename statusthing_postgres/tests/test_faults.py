@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import psutil
@@ -20,25 +20,17 @@ import psycopg
 import pytest
 from statusthing_postgres.tests.proxy import Proxy, proxied
 from tests.postgres import OwnPostgres, Postgres, own_server
+from tests.units import NOW, SECONDS, add, item
 
 from statusthing.errors import OutcomeUnknown, StoreUnavailable
-from statusthing.log import Action, Change, describe
+from statusthing.log import Change
 from statusthing.model import Item, KeptAnswer
 from statusthing.store import Query, Transaction
 from statusthing_postgres import PostgresStore
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
-NOW = datetime(2026, 3, 1, tzinfo=UTC)
-SECONDS = 10.0  # the bound of everything that is waited for
 PATIENCE_SECONDS = 5.5  # what is promised, and what a busy machine may take besides
-
-
-@pytest.fixture
-def run() -> Iterator[Run]:
-    """Runs coroutines on one event loop."""
-    with asyncio.Runner() as runner:
-        yield runner.run
 
 
 @pytest.fixture
@@ -71,29 +63,6 @@ def own() -> Iterator[OwnPostgres]:
         yield server
 
 
-def add(id: str) -> Callable[[Transaction], None]:
-    """Make a unit that adds an item and logs that."""
-
-    def work(transaction: Transaction) -> None:
-        item = Item(id=id, created=NOW, updated=NOW, name=id)
-        transaction.add(item)
-        change = Change(
-            revision=transaction.revision,
-            seq=0,
-            at=transaction.now,
-            actor="test",
-            action=Action.ADDED,
-            kind="Item",
-            subject=id,
-            before=None,
-            after=describe(item),
-            public=True,
-        )
-        transaction.append(change)
-
-    return work
-
-
 def keep(id: str) -> Callable[[Transaction], None]:
     """Make a unit that changes nothing that is logged."""
     kept = KeptAnswer(id=id, created=NOW, updated=NOW, digest="", answer="{}", expires=NOW)
@@ -108,7 +77,7 @@ def every(number: int) -> Callable[[], bool]:
 
 async def items(store: PostgresStore) -> list[str]:
     """The ids of all items."""
-    return sorted(item.id for item in await store.read(lambda tx: tx.find(Query(Item))))
+    return sorted(each.id for each in await store.read(lambda tx: tx.find(Query(Item))))
 
 
 async def revisions(store: PostgresStore) -> list[int]:
@@ -120,7 +89,7 @@ async def revisions(store: PostgresStore) -> list[int]:
 async def write_all(store: PostgresStore, ids: list[str], at_once: int) -> None:
     """Add items, some at a time."""
     for n in range(0, len(ids), at_once):
-        writes = (store.write(add(id), now=NOW) for id in ids[n : n + at_once])
+        writes = (store.write(add(item(id)), now=NOW) for id in ids[n : n + at_once])
         await asyncio.gather(*writes)
 
 
@@ -171,10 +140,10 @@ def test_another_writer_meanwhile_confuses_nobody(
         return True
 
     async def work() -> None:
-        writing = asyncio.create_task(store.write(add("mine"), now=NOW))
+        writing = asyncio.create_task(store.write(add(item("mine")), now=NOW))
         assert await asyncio.to_thread(lost.wait, SECONDS)
         for n in range(5):
-            await other.write(add(f"other {n}"), now=NOW)
+            await other.write(add(item(f"other {n}")), now=NOW)
         proxy.refusing = False
         await writing
 
@@ -198,7 +167,7 @@ def test_an_outcome_that_cannot_be_known_is_said_to_be_unknown(
     proxy.after = cut
     began = time.monotonic()
     with pytest.raises(OutcomeUnknown) as unknown:
-        run(store.write(add("a"), now=NOW))
+        run(store.write(add(item("a")), now=NOW))
     waited = time.monotonic() - began
     proxy.after, proxy.refusing = lambda: False, False
     run(until_it_serves(store))
@@ -233,7 +202,7 @@ def test_an_end_by_the_server_after_a_commit_is_no_failure(
     async def write(id: str) -> None:
         with contextlib.suppress(StoreUnavailable):
             try:
-                await store.write(add(id), now=NOW)
+                await store.write(add(item(id)), now=NOW)
             except OutcomeUnknown:
                 unknown.append(id)
             else:
@@ -295,7 +264,7 @@ def test_connections_that_broke_while_idle_are_replaced_unseen(
     store = PostgresStore(url)
     run(store.open())
     for n in range(3):
-        run(store.write(add(f"i{n}"), now=NOW))
+        run(store.write(add(item(f"i{n}")), now=NOW))
         run(store.read(lambda tx: tx.revision))
         ended = postgres.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -324,7 +293,7 @@ def test_those_who_wait_outlive_a_lost_connection(
         await asyncio.to_thread(
             postgres.execute, f"SELECT pg_terminate_backend(pid) FROM ({listening}) AS listening"
         )
-        await other.write(add("a"), now=NOW)
+        await other.write(add(item("a")), now=NOW)
         return await asyncio.wait_for(waiting, SECONDS)
 
     assert run(work()) == 1
@@ -387,14 +356,14 @@ def test_nobody_waits_for_a_server_that_stands_still(own: OwnPostgres, run: Run)
         calls: list[Coroutine[Any, Any, Any]] = []
         for n in range(10):
             calls.append(store.read(lambda tx: tx.revision))
-            calls.append(store.write(add(f"frozen {n}"), now=NOW))
+            calls.append(store.write(add(item(f"frozen {n}")), now=NOW))
         calls.append(new.open())
         return await asyncio.gather(*map(timed, calls))
 
     with own.database() as url:
         store = PostgresStore(url)
         run(store.open())
-        run(store.write(add("before"), now=NOW))
+        run(store.write(add(item("before")), now=NOW))
         frozen = everything(own)
         for process in frozen:
             process.send_signal(signal.SIGSTOP)
@@ -404,7 +373,7 @@ def test_nobody_waits_for_a_server_that_stands_still(own: OwnPostgres, run: Run)
             for process in frozen:
                 process.send_signal(signal.SIGCONT)
         run(until_it_serves(store))
-        run(store.write(add("thereafter"), now=NOW))
+        run(store.write(add(item("thereafter")), now=NOW))
         found = run(items(store))
         run(store.close())
 
@@ -426,7 +395,7 @@ def test_a_restart_loses_nothing_that_was_acknowledged(own: OwnPostgres, run: Ru
                 return
             id = f"i{n:06}"
             try:
-                await store.write(add(id), now=NOW + timedelta(seconds=n))
+                await store.write(add(item(id)), now=NOW + timedelta(seconds=n))
             except OutcomeUnknown:
                 unknown.append(id)
             except StoreUnavailable:
@@ -471,7 +440,7 @@ def test_of_several_hosts_the_one_that_can_write_is_taken(url: str, run: Run) ->
         several = url.replace(at.partition("/")[0], hosts) + "?target_session_attrs=read-write"
         store = PostgresStore(several)
         run(store.open())
-        run(store.write(add("a"), now=NOW))
+        run(store.write(add(item("a")), now=NOW))
         with psycopg.connect(url) as connection:
             found = connection.execute("SELECT id FROM statusthing_items").fetchall()
         run(store.close())
