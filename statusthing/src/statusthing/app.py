@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from starlette.routing import Router
 
-from statusthing.asgi import Receive, Scope, Send, mounted_path
-from statusthing.identity import Identify, loopback_identity
+from statusthing.access import Access
+from statusthing.asgi import Receive, Scope, Send, correlation_id, mounted_path
+from statusthing.errors import UserMistake
+from statusthing.identity import Callers, Identify
+from statusthing.proxies import Proxies
 from statusthing.rpc.application import RpcApplication
 from statusthing.rpc.cors import Cors
 from statusthing.rpc.health import Health
 from statusthing.rpc.reflection import reflection
+from statusthing.safety import SECURE, SECURE_TLS, with_missing
 from statusthing.service import StatusThing, utc_now, uuid7
 from statusthing.store import Store
 from statusthing.web.routes import routes
 
+COOKIE_NAME = "statusthing_session"
+
+_COOKIE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # fewer characters than RFC 6265 allows
 _FAILED = 400  # and every HTTP status above it
 
 _log = logging.getLogger("statusthing.request")
@@ -29,11 +39,15 @@ _log = logging.getLogger("statusthing.request")
 def build_app(
     store: Store,
     *,
-    identify: Identify = loopback_identity,
+    access: Access | str = Access.PUBLIC,
+    identify: Identify | None = None,
     defaults: bool = False,
     migrate: bool = False,
     devmode: bool = False,
     cors_origins: Iterable[str] = (),
+    trusted_proxies: Iterable[str] = (),
+    cookie_name: str = COOKIE_NAME,
+    setup_file: Path | None = None,
     clock: Callable[[], datetime] = utc_now,
     ids: Callable[[], str] = uuid7,
 ) -> App:
@@ -46,27 +60,37 @@ def build_app(
 
     Args:
         store: where everything is kept; not open yet, or open.
-        identify: who is asking; see `statusthing.identity.Identify`. By default callers on this
-            machine may write, and everybody may read.
+        access: who may read: `public` for everybody, `private` for those who are known.
+        identify: who is asking, in place of sessions and the pages to sign in; see
+            `statusthing.identity.Identify`. Tokens work in either case.
         defaults: make the default statuses in a store that never held anything.
         migrate: bring an older store up to date before it is opened; otherwise opening one raises
             SchemaOutdated.
-        devmode: serve gRPC reflection.
+        devmode: serve gRPC reflection, and let the account live that `statusthing serve --devmode`
+            makes.
         cors_origins: the origins, such as "https://status.example.com", whose pages may make every
             call that their visitors may; pages of any other origin may only read.
+        trusted_proxies: the addresses, or networks such as "10.0.0.0/8", of proxies whose
+            `X-Forwarded-*` headers count; those of anybody else are ignored.
+        cookie_name: of the cookie of a session.
+        setup_file: a file with a setup link, which is removed once there is an admin.
         clock: see `StatusThing`.
         ids: see `StatusThing`.
 
     Raises:
-        UserMistake: one of `cors_origins` is not the origin of a page.
+        UserMistake: one of `cors_origins` is not the origin of a page, one of `trusted_proxies` no
+            address, or `cookie_name` not the name of a cookie.
     """
     return App(
-        StatusThing(store, clock=clock, ids=ids),
+        StatusThing(store, clock=clock, ids=ids, access=Access(access), devmode=devmode),
         identify,
         defaults=defaults,
         migrate=migrate,
         devmode=devmode,
         cors_origins=cors_origins,
+        trusted_proxies=trusted_proxies,
+        cookie_name=cookie_name,
+        setup_file=setup_file,
     )
 
 
@@ -80,21 +104,30 @@ class App:
     def __init__(
         self,
         st: StatusThing,
-        identify: Identify,
+        identify: Identify | None,
         *,
         defaults: bool,
         migrate: bool,
         devmode: bool,
         cors_origins: Iterable[str],
+        trusted_proxies: Iterable[str],
+        cookie_name: str,
+        setup_file: Path | None,
     ) -> None:
+        if not _COOKIE_NAME.fullmatch(cookie_name):
+            msg = f"a cookie cannot be called {cookie_name!r}: use letters, digits, _ . and -"
+            raise UserMistake(msg)
         self.st = st
+        cors_origins = frozenset(cors_origins)
+        callers = Callers(st.accounts, self._ready, identify, cookie_name, cors_origins)
+        self._proxies = Proxies(trusted_proxies)
         self._defaults = defaults
         self._migrate = migrate
         self._opened = False
         self._opening: asyncio.Task[None] | None = None
         rpc = RpcApplication(
             st,
-            identify=identify,
+            identify=callers.of_call,
             ready=self._ready,
             extra_endpoints={
                 **Health(st, self._ready).endpoints(),
@@ -173,12 +206,16 @@ class App:
         send: Send,
     ) -> None:
         began = time.perf_counter()
+        scope = self._proxies.seen_through(scope)
+        correlation_id.set(secrets.token_hex(8))
+        secure = SECURE_TLS if scope.get("scheme") == "https" else SECURE
         status = 0
 
         async def watched_send(message: Any) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message = {**message, "headers": with_missing(message.get("headers", ()), secure)}
             await send(message)
 
         try:
@@ -197,5 +234,6 @@ class App:
                 extra={
                     "code": scope.get("statusthing.code", "ok" if 0 < status < _FAILED else "-"),
                     "milliseconds": round((time.perf_counter() - began) * 1_000, 1),
+                    "correlation_id": correlation_id.get(),
                 },
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextvars import ContextVar
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -23,6 +24,9 @@ WHOLE = "statusthing.whole"
 `statusthing.server` sets it if it says later that the request has ended, because the client has to
 take the answers to earlier ones first.
 """
+
+correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
+"""Tells the request that is being answered apart, in the log and in the audit trail."""
 
 
 def mounted_path(scope: Scope) -> str:

@@ -24,7 +24,6 @@ from click.core import ParameterSource
 
 from statusthing import __version__
 from statusthing.errors import SchemaMismatch, StatusThingError, UserMistake, with_cause
-from statusthing.identity import is_loopback
 from statusthing.registry import failures_named, installed, open_store
 from statusthing.store import Store
 
@@ -129,7 +128,7 @@ def serve(
     from statusthing.workers import supervise  # noqa: PLC0415
 
     host, _ = server.host_and_port(addr)
-    if not is_loopback(host):
+    if not server.is_loopback(host):
         msg = (
             f"cannot listen on {addr}: anyone who can reach this server may write, so it listens "
             "on loopback addresses only; use 127.0.0.1:9000, localhost:9000 or [::1]:9000"

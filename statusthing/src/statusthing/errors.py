@@ -140,6 +140,32 @@ class PermissionDenied(RequestError):
     """The caller is known, but lacks the role."""
 
 
+class LastAdmin(RequestError):
+    """Nobody could manage users any more after that."""
+
+    def __init__(self, username: str) -> None:
+        super().__init__(f"{username!r} is the last enabled admin: make another one first")
+
+
+class TooManyAttempts(RequestError):
+    """Signing in has failed too often.
+
+    Args:
+        seconds: after how many it can be tried again.
+    """
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"too many attempts failed, try again in {seconds} seconds")
+        self.seconds = seconds
+
+
+class TooBusy(RequestError):
+    """Too many passwords are being checked already; nothing was tried."""
+
+    def __init__(self) -> None:
+        super().__init__("too many passwords are being checked, try again")
+
+
 class StoreError(StatusThingError):
     """The store cannot serve, or was used against its contract."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from statusthing.model import Record
+from statusthing.model import RECORDS, Record
 
 
 class Action(enum.Enum):
@@ -22,6 +22,7 @@ class Action(enum.Enum):
     ADDED = "added"
     REPLACED = "replaced"
     REMOVED = "removed"
+    SIGNED_IN = "signed in"
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +39,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         before: the record as it was, as flat JSON-able data; None where it was added.
         after: the record as it is now; None where it was removed.
         public: whether an anonymous visitor may see that this happened.
+        address: from where they asked, an IP address; empty where that is unknown.
+        correlation_id: of the request, which the log of the server has too; empty outside of one.
     """
 
     revision: int
@@ -50,9 +53,13 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     before: dict[str, Any] | None
     after: dict[str, Any] | None
     public: bool
+    address: str = ""
+    correlation_id: str = ""
 
 
 def describe(record: Record) -> dict[str, Any]:
-    """Turn a record into what the log keeps of it: JSON-able data."""
+    """Turn a record into what the log keeps of it: JSON-able data, without what is secret."""
     data: dict[str, Any] = msgspec.to_builtins(record)
+    for field in RECORDS[type(record)].secret:
+        del data[field]
     return data

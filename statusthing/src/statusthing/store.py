@@ -217,8 +217,12 @@ class Store(Protocol):
         """Return the head once it is above `after` (R22)."""
 
 
+def _with_origin(fields: dict[str, Any]) -> dict[str, Any]:
+    return {**fields, "address": "", "correlation_id": ""}
+
+
 # The log is no record type, but is kept beside the records.
-_LOG = RecordSpec()
+_LOG = RecordSpec(upgrades=(_with_origin,))
 
 
 def _specs() -> dict[type[Any], RecordSpec]:

@@ -17,10 +17,10 @@ from connectrpc.request import RequestContext
 from connectrpc.server import ConnectASGIApplication, Endpoint
 
 from statusthing import limits
-from statusthing.access import ANONYMOUS, PERMISSIONS, Role, require
+from statusthing.access import ANONYMOUS, Access, Principal, Role, permitted, require
 from statusthing.asgi import ASGIApp, Receive, Scope, Send, mounted_path
-from statusthing.errors import RequestError, Unauthenticated
-from statusthing.identity import Identify
+from statusthing.errors import RequestError, TooManyAttempts, Unauthenticated
+from statusthing.identity import origin_of
 from statusthing.model import View
 from statusthing.rpc.answers import PUBLIC, OneWrite, Refusal, header, refuse
 from statusthing.rpc.calls import Call, current
@@ -33,6 +33,9 @@ from statusthing.service import OPERATIONS, Operation, StatusThing
 from statusthing.service.messages import Request
 
 REVISION_HEADER = "statusthing-revision"
+
+Identify = Callable[[Scope], Awaitable[Principal]]
+"""Returns the principal of a call."""
 
 _CLIENT_STREAMS = (StreamType.CLIENT_STREAM, StreamType.BIDI_STREAM)
 
@@ -117,14 +120,13 @@ class RpcApplication:
         ready: Callable[[], Awaitable[None]],
         extra_endpoints: Mapping[str, Any],
     ) -> None:
-        endpoints = {_path(row): _endpoint(st, row) for row in OPERATIONS.values()} | dict(
-            extra_endpoints
-        )
+        rpcs = [row for row in OPERATIONS.values() if row.service]
+        endpoints = {_path(row): _endpoint(st, row) for row in rpcs} | dict(extra_endpoints)
         self.methods = {path: endpoint.method for path, endpoint in endpoints.items()}
         self.public = frozenset(
             _path(row)
-            for row in OPERATIONS.values()
-            if not row.writes and PERMISSIONS.get(row.name) is Role.ANYBODY
+            for row in rpcs
+            if not row.writes and permitted(ANONYMOUS, row.name, st.access)
         )
         # For how many more calls there is room; True stands for those that are unary.
         self._room = {True: limits.CALLS, False: limits.STREAMS}
@@ -133,7 +135,7 @@ class RpcApplication:
         self._connect: ASGIApp = _Connect(
             service=None,
             endpoints=lambda _: endpoints,
-            interceptors=[_Admission(identify, ready)],
+            interceptors=[_Admission(identify, st.access, ready)],
             read_max_bytes=limits.MESSAGE_BYTES,
             codecs=[_Codec(JsonCodec()), _Codec(ProtoCodec())],
             compressions=[Gzip()],
@@ -204,11 +206,14 @@ def _endpoint(st: StatusThing, row: Operation) -> Any:
     async def function(request: Request, ctx: RequestContext[Any, Any]) -> Any:
         left = ctx.timeout_ms
         deadline = None if left is None else time.monotonic() + left / 1_000
-        principal = current.get().principal
-        answer = await st.run(request, principal=principal, deadline=deadline)
+        call = current.get()
+        principal = call.principal
+        answer = await st.run(
+            request, principal=principal, origin=origin_of(call.scope), deadline=deadline
+        )
         headers = ctx.response_headers
         headers[REVISION_HEADER] = str(answer.revision)
-        if ctx.http_method == "GET" and principal.role == Role.ANYBODY:
+        if ctx.http_method == "GET" and principal.role is Role.ANYBODY:
             headers["cache-control"] = PUBLIC
         return _Response(answer.response)
 
@@ -218,8 +223,11 @@ def _endpoint(st: StatusThing, row: Operation) -> Any:
 class _Admission:
     """Authorises a call before its body is read, and turns exceptions into wire errors."""
 
-    def __init__(self, identify: Identify, ready: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, identify: Identify, access: Access, ready: Callable[[], Awaitable[None]]
+    ) -> None:
         self._identify = identify
+        self._access = access
         self._ready = ready
 
     async def on_start(self, ctx: RequestContext[Any, Any]) -> None:
@@ -230,9 +238,9 @@ class _Admission:
         ctx.response_headers["cache-control"] = "no-store"
 
     async def _admit(self, call: Call, method: MethodInfo[Any, Any]) -> None:
-        call.principal = await self._identify(call.scope) or ANONYMOUS
         if method.input in OPERATIONS:
-            require(call.principal, method.name)
+            call.principal = await self._identify(call.scope)
+            require(call.principal, method.name, self._access)
             await self._ready()
         if call.failure is not None:
             raise call.failure
@@ -254,6 +262,8 @@ class _Admission:
             ctx.response_headers["retry-after"] = "1"
         if isinstance(error, RequestError) and error.revision is not None:
             ctx.response_headers[REVISION_HEADER] = str(error.revision)
+        if isinstance(error, TooManyAttempts):
+            ctx.response_headers["retry-after"] = str(error.seconds)
         if isinstance(error, Unauthenticated):
             # RFC 9110, section 11.6.1: a 401 names a scheme.
             ctx.response_headers["www-authenticate"] = "Bearer"

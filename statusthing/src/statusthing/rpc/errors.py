@@ -23,6 +23,7 @@ from google.rpc.status_pb2 import Status
 from protobuf.wkt import Any as AnyMessage
 
 from statusthing import errors, limits
+from statusthing.asgi import correlation_id
 
 DOMAIN = "statusthing"
 
@@ -36,11 +37,14 @@ CODES: Mapping[type[errors.StatusThingError], Code] = MappingProxyType(
         errors.NotFound: Code.NOT_FOUND,
         errors.AlreadyExists: Code.ALREADY_EXISTS,
         errors.InUse: Code.FAILED_PRECONDITION,
+        errors.LastAdmin: Code.FAILED_PRECONDITION,
         errors.TooManyResults: Code.FAILED_PRECONDITION,
         errors.VersionConflict: Code.ABORTED,
         errors.DeadlineExceeded: Code.DEADLINE_EXCEEDED,
         errors.Unauthenticated: Code.UNAUTHENTICATED,
         errors.PermissionDenied: Code.PERMISSION_DENIED,
+        errors.TooManyAttempts: Code.RESOURCE_EXHAUSTED,
+        errors.TooBusy: Code.UNAVAILABLE,
         errors.StoreUnavailable: Code.UNAVAILABLE,
         errors.SchemaMismatch: Code.UNAVAILABLE,
         errors.UserMistake: Code.UNAVAILABLE,
@@ -67,7 +71,7 @@ def on_the_wire(error: Exception) -> ConnectError:
             field=_clipped(error.field), description=_clipped(error.problem)
         )
         return _with_detail(code, str(error), BadRequest(field_violations=[violation]))
-    if code is Code.UNAVAILABLE:
+    if code is Code.UNAVAILABLE and not isinstance(error, errors.RequestError):
         _log.error("the store cannot serve: %s", errors.with_cause(error))
         return described(code, "the store is not available, try again later")
     return described(code, str(error))
@@ -113,14 +117,14 @@ def as_headers(error: ConnectError, number: int) -> list[tuple[bytes, bytes]]:
 
 
 def _internal(error: Exception) -> ConnectError:
-    correlation_id = secrets.token_hex(8)
+    id = correlation_id.get() or secrets.token_hex(8)
     _log.error(
         "unexpected error, correlation id %s",
-        correlation_id,
+        id,
         exc_info=error,
-        extra={"correlation_id": correlation_id},
+        extra={"correlation_id": id},
     )
-    return described(Code.INTERNAL, f"internal error, correlation id {correlation_id}")
+    return described(Code.INTERNAL, f"internal error, correlation id {id}")
 
 
 def _completed(error: ConnectError) -> ConnectError:

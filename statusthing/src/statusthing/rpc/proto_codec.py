@@ -20,7 +20,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from statusthing import limits, model
 from statusthing.errors import InvalidArgument
 from statusthing.rpc.wire_format import TOO_MANY, check_fields
-from statusthing.service.messages import StatusInput
+from statusthing.service.messages import AuditEntry, StatusInput
 from statusthing.v1 import services_pb2, types_pb2
 
 M = TypeVar("M", bound=msgspec.Struct)
@@ -30,7 +30,10 @@ _TYPES: Mapping[type[msgspec.Struct], type[Message]] = MappingProxyType(
         model.ItemView: types_pb2.Item,
         model.StatusView: types_pb2.Status,
         model.NoteView: types_pb2.Note,
+        model.UserView: types_pb2.User,
+        model.TokenView: types_pb2.Token,
         model.Timestamps: types_pb2.Timestamps,
+        AuditEntry: types_pb2.AuditEntry,
         StatusInput: types_pb2.Status,
     }
 )

@@ -11,18 +11,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from statusthing.errors import InvalidArgument
-from statusthing.model import StatusKind
-from statusthing.service.messages import Kind
+from statusthing.model import Role, StatusKind
+from statusthing.service.messages import Kind, RoleInput
 
 MAX_NAME = 200
 MAX_DESCRIPTION = 2_000
 MAX_NOTE = 10_000
 MAX_REQUEST_ID = 128
+MAX_EMAIL = 254
+MAX_URL = 2_000
+MAX_IMAGE = 100_000
 
 _LINE_BREAKING = "\t\n\r"
 _ID = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _HEX_COLOR = re.compile(r"#(?:[0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})")
 _KINDS = tuple(StatusKind)
+_ROLES = tuple(Role)
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+_WEB_URL = re.compile(r"https?://[^\s/][^\s]*", re.IGNORECASE)
+_OWN_IMAGE = re.compile(r"/(?![/\\])[^\s\\]*|data:image/(?:png|jpeg|gif|webp|svg\+xml)[;,][^\s]*")
+_LINK = re.compile(r"\S.* (?:https?://[^\s/]\S*|mailto:\S+@\S+)")
 
 # CSS Color Module Level 4, section 6.1, https://www.w3.org/TR/css-color-4/#named-colors
 _NAMED_COLORS = frozenset(
@@ -85,6 +93,54 @@ def kind(field: str, value: Kind) -> StatusKind:
 def kinds(field: str, values: Iterable[Kind]) -> frozenset[StatusKind]:
     """Require every kind of a filter."""
     return frozenset(kind(field, value) for value in values)
+
+
+def role(field: str, value: RoleInput) -> Role:
+    """Require a role, given as itself or by number."""
+    found = _ROLES[value] if isinstance(value, int) and 0 <= value < len(_ROLES) else value
+    if not isinstance(found, Role):
+        raise InvalidArgument(field, "is not a role")
+    if found is Role.ANYBODY:
+        raise InvalidArgument(field, "is required and cannot be ROLE_UNSPECIFIED")
+    return found
+
+
+def line(field: str, value: str) -> str:
+    """Require one line, possibly empty, of at most MAX_NAME code points."""
+    return name(field, value) if value else value
+
+
+def email(field: str, value: str) -> str:
+    """Require an email address, or nothing."""
+    if _text(field, value, MAX_EMAIL, allowed="") and not _EMAIL.fullmatch(value):
+        raise InvalidArgument(field, "must be an email address, such as ada@example.com")
+    return value
+
+
+def web_url(field: str, value: str) -> str:
+    """Require a URL of a web page, or nothing."""
+    if _text(field, value, MAX_URL, allowed="") and not _WEB_URL.fullmatch(value):
+        raise InvalidArgument(field, "must be a URL that begins with https:// or http://")
+    return value
+
+
+def own_image(field: str, value: str) -> str:
+    """Require the URL of an image that takes no request to another site, or nothing."""
+    if _text(field, value, MAX_IMAGE, allowed="") and not _OWN_IMAGE.fullmatch(value):
+        raise InvalidArgument(
+            field, "must be a path on this site, such as /logo.svg, or a data:image/ URL"
+        )
+    return value
+
+
+def links(field: str, value: str) -> str:
+    """Require a link on each line: what it is called, a space, and its URL."""
+    for number, text in enumerate(description(field, value).splitlines(), 1):
+        if text.strip() and not _LINK.fullmatch(text.strip()):
+            raise InvalidArgument(
+                field, f"must have a label and a URL on line {number}: Help https://example.com"
+            )
+    return value
 
 
 def required_id(field: str, value: str) -> str:

@@ -1,6 +1,7 @@
 """Idempotency keys: a repeated request gets its first answer and writes nothing.
 
-The answer is kept in the same unit as the effect, so either both are there or neither is.
+The answer is kept in the same unit as the effect, so either both are there or neither is. Neither
+a password nor the secret of a token is kept: a repeat is not told the secret again.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeVar
 
 import msgspec
 
@@ -24,6 +26,15 @@ KEPT_FOR = timedelta(hours=24)
 
 _SWEEP = 100
 """How many answers that have expired are forgotten whenever one is kept."""
+
+
+_S = TypeVar("_S", bound=msgspec.Struct)
+
+
+def _without(message: _S, secret: str) -> _S:
+    if secret not in message.__struct_fields__:
+        return message
+    return msgspec.structs.replace(message, **{secret: ""})
 
 
 def once(
@@ -47,10 +58,10 @@ def once(
     if not key:
         return work
     checks.request_id("request_id", key)
-    scope = (principal.name, type(request).__name__, key)
+    scope = (principal.key, type(request).__name__, key)
     id = hashlib.sha256(msgspec.json.encode(scope)).hexdigest()
     try:
-        digest = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
+        digest = hashlib.sha256(msgspec.json.encode(_without(request, "password"))).hexdigest()
     except UnicodeEncodeError as error:
         raise InvalidArgument("", "the request has a lone surrogate") from error
 
@@ -69,7 +80,7 @@ def once(
                 created=unit.now,
                 updated=unit.now,
                 digest=digest,
-                answer=msgspec.json.encode(answer).decode(),
+                answer=msgspec.json.encode(_without(answer, "secret")).decode(),
                 expires=unit.now + KEPT_FOR,
             )
         )

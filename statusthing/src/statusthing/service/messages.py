@@ -8,13 +8,25 @@ message.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from statusthing.model import ItemView, NoteView, StatusKind, StatusView, Timestamps, View
+from statusthing.model import (
+    ItemView,
+    NoteView,
+    Role,
+    StatusKind,
+    StatusView,
+    Timestamps,
+    TokenView,
+    UserView,
+    View,
+)
 
 Kind = StatusKind | int
+RoleInput = Role | int
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,6 +176,113 @@ class DeleteNoteRequest(Request, frozen=True, kw_only=True):
     expected_version: int = 0
 
 
+class GetUserRequest(Request, frozen=True, kw_only=True):
+    """Ask for one user."""
+
+    user_id: str = ""
+
+
+class ListUsersRequest(Request, frozen=True, kw_only=True):
+    """Ask for users."""
+
+    page_size: int = 0
+    page_token: str = ""
+
+
+class AddUserRequest(Request, frozen=True, kw_only=True):
+    """Add a user."""
+
+    username: str = ""
+    password: str = ""
+    first_name: str = ""
+    last_name: str = ""
+    email_address: str = ""
+    avatar_url: str = ""
+    role: RoleInput = 0
+    request_id: str = ""
+
+
+class UpdateUserRequest(Request, frozen=True, kw_only=True):
+    """Change a user; a new password, a new role and disabling end their sessions."""
+
+    user_id: str = ""
+    username: str = ""
+    password: str = ""
+    first_name: str = ""
+    last_name: str = ""
+    email_address: str = ""
+    avatar_url: str = ""
+    role: RoleInput = 0
+    disabled: bool = False
+    update_mask: Sequence[str] = ()
+    expected_version: int = 0
+
+
+class DeleteUserRequest(Request, frozen=True, kw_only=True):
+    """Delete a user, their tokens and their sessions."""
+
+    user_id: str = ""
+    expected_version: int = 0
+
+
+class ChangePasswordRequest(Request, frozen=True, kw_only=True):
+    """Change the caller's own password."""
+
+    current_password: str = ""
+    new_password: str = ""
+
+
+class WhoAmIRequest(Request, frozen=True, kw_only=True):
+    """Ask whom the server takes the caller for."""
+
+
+class ListTokensRequest(Request, frozen=True, kw_only=True):
+    """Ask for tokens, all or those of one user."""
+
+    user_id: str = ""
+    page_size: int = 0
+    page_token: str = ""
+
+
+class AddTokenRequest(Request, frozen=True, kw_only=True):
+    """Add a token, which belongs to the caller."""
+
+    name: str = ""
+    role: RoleInput = 0
+    expires: datetime | None = None
+    request_id: str = ""
+
+
+class RevokeTokenRequest(Request, frozen=True, kw_only=True):
+    """Revoke a token."""
+
+    token_id: str = ""
+
+
+class ListAuditEntriesRequest(Request, frozen=True, kw_only=True):
+    """Ask for what was done and by whom, newest first."""
+
+    page_size: int = 0
+    page_token: str = ""
+
+
+class GetSettingsRequest(Request, frozen=True, kw_only=True):
+    """Ask how the pages present themselves."""
+
+
+class UpdateSettingsRequest(Request, frozen=True, kw_only=True):
+    """Change how the pages present themselves."""
+
+    title: str = ""
+    description: str = ""
+    logo_url: str = ""
+    accent_color: str = ""
+    links: str = ""
+    footer: str = ""
+    update_mask: Sequence[str] = ()
+    expected_version: int = 0
+
+
 class Answer(msgspec.Struct, frozen=True):
     """A response, and the head revision that it was read or written at."""
 
@@ -268,3 +387,143 @@ class UpdateNoteResponse(View, frozen=True, kw_only=True):
 
 class DeleteNoteResponse(View, frozen=True, kw_only=True):
     """Nothing: the note is gone."""
+
+
+class GetUserResponse(View, frozen=True, kw_only=True):
+    """One user."""
+
+    user: UserView
+
+
+class ListUsersResponse(View, frozen=True, kw_only=True):
+    """A page of users; iterating gives the users."""
+
+    users: tuple[UserView, ...] = ()
+    next_page_token: str = ""
+
+    def __iter__(self) -> Iterator[UserView]:
+        return iter(self.users)
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+class AddUserResponse(View, frozen=True, kw_only=True):
+    """The user as they were added."""
+
+    user: UserView
+
+
+class UpdateUserResponse(View, frozen=True, kw_only=True):
+    """Nothing: the update is done."""
+
+
+class DeleteUserResponse(View, frozen=True, kw_only=True):
+    """Nothing: the user is gone."""
+
+
+class ChangePasswordResponse(View, frozen=True, kw_only=True):
+    """Nothing: the password is changed, and the caller's sessions are over."""
+
+
+class WhoAmIResponse(View, frozen=True, kw_only=True):
+    """Whom the server takes the caller for.
+
+    Attributes:
+        name: how the log names them.
+        role: what they may do now.
+        user: their account; None for who has none in the store.
+        token: the token that they have shown, if any.
+    """
+
+    name: str = ""
+    role: Role = Role.ANYBODY
+    user: UserView | None = None
+    token: TokenView | None = None
+
+
+class ListTokensResponse(View, frozen=True, kw_only=True):
+    """A page of tokens; iterating gives the tokens."""
+
+    tokens: tuple[TokenView, ...] = ()
+    next_page_token: str = ""
+
+    def __iter__(self) -> Iterator[TokenView]:
+        return iter(self.tokens)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+class AddTokenResponse(View, frozen=True, kw_only=True):
+    """The token as it was added, and its secret, which nobody can be told again."""
+
+    token: TokenView
+    secret: str = ""
+
+
+class RevokeTokenResponse(View, frozen=True, kw_only=True):
+    """Nothing: the token is dead."""
+
+
+class AuditEntry(View, frozen=True, kw_only=True):
+    """Something that was done, or an attempt to sign in that failed.
+
+    Attributes:
+        id: of the entry; `17.0` for the first change of revision 17.
+        time: when.
+        actor: who did it; empty where nobody is known.
+        address: from where, an IP address.
+        correlation_id: of the request.
+        action: `added`, `replaced`, `removed`, `signed in` or `failed to sign in`.
+        kind: of the record, `Item` for one.
+        subject: the record's id; for an attempt to sign in the username, if there is such a user.
+        before: the record as it was, as JSON without secrets; empty where it was added.
+        after: the record as it is since; empty where it was removed.
+    """
+
+    id: str = ""
+    time: datetime | None = None
+    actor: str = ""
+    address: str = ""
+    correlation_id: str = ""
+    action: str = ""
+    kind: str = ""
+    subject: str = ""
+    before: str = ""
+    after: str = ""
+
+
+class ListAuditEntriesResponse(View, frozen=True, kw_only=True):
+    """A page of entries, newest first; iterating gives the entries."""
+
+    entries: tuple[AuditEntry, ...] = ()
+    next_page_token: str = ""
+
+    def __iter__(self) -> Iterator[AuditEntry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+class SettingsView(View, frozen=True, kw_only=True):
+    """How the pages present themselves; see `statusthing.model.Settings`."""
+
+    title: str = ""
+    description: str = ""
+    logo_url: str = ""
+    accent_color: str = ""
+    links: str = ""
+    footer: str = ""
+    version: int = 0
+
+
+class GetSettingsResponse(View, frozen=True, kw_only=True):
+    """The settings; all empty, with version 0, as long as nobody has set any."""
+
+    settings: SettingsView
+
+
+class UpdateSettingsResponse(View, frozen=True, kw_only=True):
+    """Nothing: the update is done."""

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from statusthing.model import View
-from statusthing.service import items, messages, notes, statuses
+from statusthing.service import audit, items, messages, notes, settings, statuses, tokens, users
 from statusthing.service.messages import Request
 
 
@@ -24,30 +24,36 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: the RPC's name.
-        service: the service that the RPC belongs to, without the package.
+        service: the service that the RPC belongs to, without the package; empty for what is no RPC.
         request: the type of its request.
         response: the type of its response.
         prepare: the operation itself.
         writes: whether it may change anything.
         ids: how many fresh ids a unit of it may need.
+        personal: whether `prepare` takes the principal too.
+        passwords: whether its request may hold one, which is hashed before the unit.
+        about_callers: whether it may change what a caller may do.
     """
 
     name: str
     service: str
     request: type[Request]
     response: type[View]
-    prepare: Callable[[Any], Callable[[Any], View]]
+    prepare: Callable[..., Callable[[Any], View]]
     writes: bool
     ids: int = 0
+    personal: bool = False
+    passwords: bool = False
+    about_callers: bool = False
 
 
 def _row(
     service: str,
     name: str,
-    prepare: Callable[[Any], Callable[[Any], View]],
+    prepare: Callable[..., Callable[[Any], View]],
     *,
     writes: bool = True,
-    ids: int = 0,
+    **more: Any,
 ) -> Operation:
     return Operation(
         name=name,
@@ -56,11 +62,12 @@ def _row(
         response=getattr(messages, f"{name}Response"),
         prepare=prepare,
         writes=writes,
-        ids=ids,
+        **more,
     )
 
 
 _ITEMS, _STATUSES, _NOTES = "ItemsService", "StatusService", "NotesService"
+_USERS, _TOKENS, _AUDIT = "UsersService", "TokensService", "AuditService"
 
 OPERATIONS: Mapping[type[Request], Operation] = MappingProxyType(
     {
@@ -81,6 +88,25 @@ OPERATIONS: Mapping[type[Request], Operation] = MappingProxyType(
             _row(_NOTES, "AddNote", notes.add_note, ids=1),
             _row(_NOTES, "UpdateNote", notes.update_note),
             _row(_NOTES, "DeleteNote", notes.delete_note),
+            _row(_USERS, "GetUser", users.get_user, writes=False),
+            _row(_USERS, "ListUsers", users.list_users, writes=False),
+            _row(_USERS, "AddUser", users.add_user, ids=1, passwords=True),
+            _row(_USERS, "UpdateUser", users.update_user, passwords=True, about_callers=True),
+            _row(_USERS, "DeleteUser", users.delete_user, about_callers=True),
+            _row(
+                _USERS,
+                "ChangePassword",
+                users.change_password,
+                passwords=True,
+                about_callers=True,
+            ),
+            _row(_USERS, "WhoAmI", users.who_am_i, writes=False, personal=True),
+            _row(_TOKENS, "ListTokens", tokens.list_tokens, writes=False),
+            _row(_TOKENS, "AddToken", tokens.add_token, ids=1),
+            _row(_TOKENS, "RevokeToken", tokens.revoke_token, about_callers=True),
+            _row(_AUDIT, "ListAuditEntries", audit.list_entries, writes=False),
+            _row("", "GetSettings", settings.get_settings, writes=False),
+            _row("", "UpdateSettings", settings.update_settings),
         )
     }
 )

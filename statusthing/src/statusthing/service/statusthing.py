@@ -5,20 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Self
+from typing import Self, TypeVar
 
 import uuid_utils
 
-from statusthing.access import TRUSTED, Principal, require
+from statusthing.access import HERE, TRUSTED, Access, Origin, Principal, Role, require
 from statusthing.errors import DeadlineExceeded, RequestError
 from statusthing.model import View
+from statusthing.service.accounts import Accounts, Hashes
+from statusthing.service.credentials import new_token_secret, renewed
 from statusthing.service.idempotency import once
-from statusthing.service.messages import Answer, Request
+from statusthing.service.messages import AddTokenRequest, Answer, Request
 from statusthing.service.operations import OPERATIONS
-from statusthing.service.resources import Items, Notes, Statuses
+from statusthing.service.resources import Audit, Items, Notes, Settings, Statuses, Tokens, Users
 from statusthing.service.statuses import DEFAULTS, add_defaults
 from statusthing.service.unit import Unit
 from statusthing.store import Store, Transaction
+
+T = TypeVar("T")
 
 
 def utc_now() -> datetime:
@@ -42,6 +46,13 @@ class StatusThing:
         store: where everything is kept.
         clock: returns the present, aware and in UTC.
         ids: returns an id that no record has; by default a UUID of version 7.
+        access: who may read.
+        devmode: whether the account that `--devmode` makes may do anything.
+
+    Attributes:
+        accounts: signing in, sessions, and whom credentials belong to.
+        access: as given.
+        written: the highest revision that was written through this object.
     """
 
     def __init__(
@@ -50,13 +61,23 @@ class StatusThing:
         *,
         clock: Callable[[], datetime] = utc_now,
         ids: Callable[[], str] = uuid7,
+        access: Access = Access.PUBLIC,
+        devmode: bool = False,
     ) -> None:
         self.store = store
         self.items = Items(self.run)
         self.statuses = Statuses(self.run)
         self.notes = Notes(self.run)
+        self.users = Users(self.run)
+        self.tokens = Tokens(self.run)
+        self.settings = Settings(self.run)
+        self.audit = Audit(self.run)
+        self.access = access
+        self.written = 0
         self._clock = clock
         self._ids = ids
+        self._devmode = devmode
+        self.accounts = Accounts(store, clock, ids, self._write_for, devmode=devmode)
 
     async def __aenter__(self) -> Self:
         await self.store.open()
@@ -66,63 +87,101 @@ class StatusThing:
         await self.store.close()
 
     async def run(
-        self, request: Request, *, principal: Principal = TRUSTED, deadline: float | None = None
+        self,
+        request: Request,
+        *,
+        principal: Principal = TRUSTED,
+        origin: Origin = HERE,
+        deadline: float | None = None,
     ) -> Answer:
         """Carry out a request: the one way in, for every caller and every wire.
 
         Args:
             request: one of `statusthing.service.messages`.
             principal: whom it runs for.
+            origin: where it came from, for the log.
             deadline: the time of `time.monotonic()` from which on it does not begin any more.
 
         Returns:
-            The response of the same name, and the revision.
+            The response of the same name, and the revision: the head, of which those who are
+            anonymous learn the last change that they may see.
 
         Raises:
             RequestError: the request cannot be carried out.
             StoreError: the store cannot serve.
         """
         operation = OPERATIONS[type(request)]
-        require(principal, operation.name)
+        require(principal, operation.name, self.access)
         _check(deadline)
-        work = operation.prepare(request)
+        if operation.personal:
+            work = operation.prepare(request, principal)
+        else:
+            work = operation.prepare(request)
         if not operation.writes:
-            return await self.store.read(_read(work))
-        return await self._write(
-            once(request, operation.response, principal, work), principal, operation.ids, deadline
-        )
-
-    async def revision(self) -> int:
-        """Return the store's head revision."""
-        return await self.store.read(lambda tx: tx.revision)
-
-    async def add_default_statuses(self) -> None:
-        """Make the default statuses, if nothing was ever written to the store."""
-        if await self.revision():
-            return
-        await self._write(add_defaults, TRUSTED, len(DEFAULTS))
-
-    async def _write(
-        self,
-        work: Callable[[Unit], View | None],
-        principal: Principal,
-        ids: int,
-        deadline: float | None = None,
-    ) -> Answer:
-        fresh = [self._ids() for _ in range(ids)]
+            return await self.store.read(_read(work, principal))
+        hashes = Hashes()
+        if operation.passwords:
+            hashes = await self.accounts.hashes(request, principal, origin)
+        work = once(request, operation.response, principal, work)
+        fresh = [self._ids() for _ in range(operation.ids)]
+        secret = new_token_secret() if isinstance(request, AddTokenRequest) else ""
+        now = self._clock()
 
         def logged(tx: Transaction) -> Answer:
             # Whoever waits for a unit cancels it in time, but on an event loop that may be busy
             # while a store's thread begins it. What it writes does not depend on this clock (R5).
             _check(deadline)
-            unit = Unit(tx, principal, fresh)
             try:
+                current = renewed(tx, principal, now, devmode=self._devmode)
+                if current is not principal:
+                    require(current, operation.name, self.access)
+                unit = Unit(
+                    tx,
+                    current,
+                    fresh,
+                    origin,
+                    secret=secret,
+                    password_hash=hashes.new,
+                    proven_hash=hashes.proven,
+                )
                 return Answer(work(unit), unit.revision)
             except RequestError as error:
                 error.revision = tx.revision - 1
                 raise
 
-        return await self.store.write(logged, now=self._clock())
+        answer = await self.store.write(logged, now=now)
+        self.written = max(self.written, answer.revision)
+        if operation.about_callers:
+            self.accounts.forget()
+        return answer
+
+    async def revision(self) -> int:
+        """Return the store's head revision."""
+        return await self.store.read(lambda tx: tx.revision)
+
+    async def setup_link(self) -> str | None:
+        """Return the path and query of a page that makes the first admin; see `Accounts`."""
+        return await self.accounts.setup_link()
+
+    async def add_default_statuses(self) -> None:
+        """Make the default statuses, if nothing was ever written to the store."""
+        if await self.revision():
+            return
+        await self._write_for(add_defaults, TRUSTED, HERE, len(DEFAULTS))
+
+    async def _write_for(
+        self, work: Callable[[Unit], T], principal: Principal, origin: Origin, ids: int = 1
+    ) -> T:
+        """Run a unit that logs, for what is no operation."""
+        fresh = [self._ids() for _ in range(ids)]
+
+        def logged(tx: Transaction) -> tuple[T, int]:
+            unit = Unit(tx, principal, fresh, origin)
+            return work(unit), unit.revision
+
+        result, revision = await self.store.write(logged, now=self._clock())
+        self.written = max(self.written, revision)
+        return result
 
 
 def _check(deadline: float | None) -> None:
@@ -130,12 +189,17 @@ def _check(deadline: float | None) -> None:
         raise DeadlineExceeded
 
 
-def _read(work: Callable[[Transaction], View]) -> Callable[[Transaction], Answer]:
+def _read(
+    work: Callable[[Transaction], View], principal: Principal
+) -> Callable[[Transaction], Answer]:
+    is_anonymous = principal.role is Role.ANYBODY
+
     def answer(tx: Transaction) -> Answer:
+        revision = tx.public_revision if is_anonymous else tx.revision
         try:
-            return Answer(work(tx), tx.revision)
+            return Answer(work(tx), revision)
         except RequestError as error:
-            error.revision = tx.revision
+            error.revision = revision
             raise
 
     return answer

@@ -8,16 +8,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from statusthing.access import Principal
+from statusthing.access import HERE, Origin, Principal
 from statusthing.errors import NotFound, VersionConflict
 from statusthing.log import Action, Change, describe
-from statusthing.model import Record, StatusKind
+from statusthing.model import RECORDS, Record, Role, StatusKind
 from statusthing.service.checks import can_exist, mask
 from statusthing.store import Transaction
 
 R = TypeVar("R", bound=Record)
 
-_EMPTY = ("", 0, StatusKind.UNKNOWN)
+_EMPTY = ("", 0, False, StatusKind.UNKNOWN, Role.ANYBODY)
 
 
 def possible(kind: type[Record], id: str) -> str:
@@ -56,11 +56,28 @@ class Unit:
         tx: the transaction, for reading.
         principal: whom the unit runs for.
         now: the timestamp of everything it writes.
+        secret: of a token, drawn before the unit.
+        password_hash: of the password that the request sets, made before the unit.
+        proven_hash: of the password that the caller has proved to know before the unit.
     """
 
-    def __init__(self, tx: Transaction, principal: Principal, ids: Iterable[str]) -> None:
+    def __init__(
+        self,
+        tx: Transaction,
+        principal: Principal,
+        ids: Iterable[str],
+        origin: Origin = HERE,
+        *,
+        secret: str = "",
+        password_hash: str = "",
+        proven_hash: str = "",
+    ) -> None:
         self.tx = tx
+        self.secret = secret
+        self.password_hash = password_hash
+        self.proven_hash = proven_hash
         self.principal = principal
+        self._origin = origin
         self.now: datetime = tx.now
         self._ids: Iterator[str] = iter(ids)
         self._appended = 0
@@ -110,6 +127,11 @@ class Unit:
         self.tx.replace(after, expect=before.version)
         self._log(Action.REPLACED, before=before, after=after)
 
+    def sign_in(self, before: Record, after: Record) -> None:
+        """Put down that somebody has signed in, which nobody has edited the record for."""
+        self.tx.replace(after, expect=before.version)
+        self._log(Action.SIGNED_IN, before=before, after=after)
+
     def remove(self, record: Record) -> None:
         """Remove a record."""
         self.tx.remove(type(record), record.id)
@@ -129,7 +151,9 @@ class Unit:
                 subject=subject.id,
                 before=describe(before) if before else None,
                 after=describe(after) if after else None,
-                public=True,
+                public=RECORDS[type(subject)].public,
+                address=self._origin.address,
+                correlation_id=self._origin.correlation_id,
             )
         )
         self._appended += 1

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Select, column, inspect, select, table
 from statusthing.errors import SchemaMismatch, SchemaOutdated, SchemaTooNew, UserMistake
 from statusthing.sql.tables import PREFIX
 
-NEWEST = "0002"
+NEWEST = "0003"
 """The layout that this code works with."""
 
 SCRIPTS = "statusthing:sql/migrations"

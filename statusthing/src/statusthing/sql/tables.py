@@ -21,9 +21,27 @@ from sqlalchemy import (
     MetaData,
     Table,
 )
+from sqlalchemy import (
+    text as sql_text,
+)
 
 from statusthing.log import Action, Change
-from statusthing.model import Item, KeptAnswer, Note, Status, StatusKind
+from statusthing.model import (
+    FailedSignIn,
+    Item,
+    KeptAnswer,
+    Note,
+    Role,
+    Session,
+    Settings,
+    SetupLink,
+    Status,
+    StatusKind,
+    Throttle,
+    Token,
+    TokenUse,
+    User,
+)
 from statusthing.sql.types import Choice, Instant, Json, text
 
 PREFIX = "statusthing_"
@@ -77,11 +95,62 @@ notes = _record(
 )
 Index(None, notes.c.item_id, notes.c.created, notes.c.id)
 
-kept_answers = _record(
+settings = _record(
+    "settings",
+    *(
+        Column(name, text(), nullable=False)
+        for name in ("title", "description", "logo_url", "accent_color", "links", "footer")
+    ),
+)
+
+users = _record(
+    "users",
+    Column("username", text(), nullable=False, unique=True),
+    Column("password_hash", text(), nullable=False),
+    Column("first_name", text(), nullable=False),
+    Column("last_name", text(), nullable=False),
+    Column("email_address", text(), nullable=False),
+    Column("avatar_url", text(), nullable=False),
+    Column("role", Choice(Role), nullable=False, index=True),
+    Column("disabled", Boolean, nullable=False),
+    Column("development", Boolean, nullable=False),
+    Column("last_login", Instant),
+)
+
+tokens = _record(
+    "tokens",
+    Column("name", text(), nullable=False),
+    Column("digest", text(), nullable=False, unique=True),
+    Column("role", Choice(Role), nullable=False),
+    Column("user_id", text(), ForeignKey(users.c.id), index=True),
+    Column("expires", Instant),
+)
+
+
+def _expiring(name: str, *own: Column[Any]) -> Table:
+    """Make the table of a record type that is forgotten after a while."""
+    return _record(name, *own, Column("expires", Instant, nullable=False, index=True))
+
+
+sessions = _expiring(
+    "sessions",
+    Column("user_id", text(), nullable=False, index=True),
+    Column("address", text(), nullable=False),
+    Column("user_agent", text(), nullable=False),
+)
+token_uses = _expiring("token_uses")
+setup_links = _expiring("setup_links")
+throttles = _expiring("throttles", Column("failures", BigInteger, nullable=False))
+failed_sign_ins = _expiring(
+    "failed_sign_ins",
+    Column("username", text(), nullable=False),
+    Column("address", text(), nullable=False),
+    Column("correlation_id", text(), nullable=False),
+)
+kept_answers = _expiring(
     "kept_answers",
     Column("digest", text(), nullable=False),
     Column("answer", text(), nullable=False),
-    Column("expires", Instant, nullable=False, index=True),
 )
 
 changes = Table(
@@ -97,6 +166,9 @@ changes = Table(
     Column("before", Json),
     Column("after", Json),
     Column("public", Boolean, nullable=False),
+    # With defaults for the entries that older software wrote.
+    Column("address", text(), nullable=False, server_default=sql_text("''")),
+    Column("correlation_id", text(), nullable=False, server_default=sql_text("''")),
 )
 
 head = Table(
@@ -119,5 +191,19 @@ commits = Table(
 )
 
 TABLES: Mapping[type[Any], Table] = MappingProxyType(
-    {Status: statuses, Item: items, Note: notes, KeptAnswer: kept_answers, Change: changes}
+    {
+        Status: statuses,
+        Item: items,
+        Note: notes,
+        Settings: settings,
+        User: users,
+        Token: tokens,
+        Session: sessions,
+        TokenUse: token_uses,
+        SetupLink: setup_links,
+        Throttle: throttles,
+        FailedSignIn: failed_sign_ins,
+        KeptAnswer: kept_answers,
+        Change: changes,
+    }
 )

@@ -8,7 +8,24 @@ from typing import Any
 import msgspec
 
 from statusthing.log import Action, Change, describe
-from statusthing.model import RECORDS, Item, KeptAnswer, Note, Record, Status, StatusKind
+from statusthing.model import (
+    RECORDS,
+    FailedSignIn,
+    Item,
+    KeptAnswer,
+    Note,
+    Record,
+    Role,
+    Session,
+    Settings,
+    SetupLink,
+    Status,
+    StatusKind,
+    Throttle,
+    Token,
+    TokenUse,
+    User,
+)
 from statusthing.store import Transaction
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -43,12 +60,36 @@ def kept(id: str, minutes: int = 0, **fields: Any) -> KeptAnswer:
     return KeptAnswer(id=id, **{"digest": "d", "answer": "{}", **fields})
 
 
+_FIRST = datetime(1, 1, 1, 0, 0, 0, 1, tzinfo=UTC)
+_MADE: dict[str, Any] = {"created": NOW, "updated": NOW + TICK}
+
 SAMPLES: tuple[Record, ...] = (
     status("s", name=" Ünï\u0301\U0001f600\n", kind=StatusKind.DECOMM, color="#000000", version=7),
     item("i", name="", description="d", status_id="s", position=-3),
     item("none", status_id=None),
     note("n", text="'; --\t\\\""),
-    kept("k", answer='{"a":"é"}', expires=datetime(1, 1, 1, 0, 0, 0, 1, tzinfo=UTC)),
+    Settings(id="settings", title=" ", links="a https://a.example\nb b", version=3, **_MADE),
+    User(
+        id="u",
+        username="Ünï\u0301",
+        password_hash="$argon2id$v=19$m=8,t=1,p=1$c2FsdA$aGFzaA",  # noqa: S106 - of no password
+        email_address="'@\"",
+        role=Role.VIEWER,
+        disabled=True,
+        last_login=_FIRST,
+        **_MADE,
+    ),
+    User(id="v", username="v", password_hash="", role=Role.ADMIN, development=True, **_MADE),
+    Token(id="t", name="", digest="d", role=Role.EDITOR, user_id="u", expires=_FIRST, **_MADE),
+    Token(id="w", name="\u2028", digest="e", role=Role.ADMIN, **_MADE),
+    Session(id="x", user_id="u", address="::1", user_agent="\n", expires=_FIRST, **_MADE),
+    TokenUse(id="t", expires=_FIRST, **_MADE),
+    SetupLink(id="l", expires=_FIRST, **_MADE),
+    Throttle(id="r", failures=2**40, expires=_FIRST, **_MADE),
+    FailedSignIn(
+        id="f", username="", address="192.0.2.1", correlation_id="0a", expires=_FIRST, **_MADE
+    ),
+    kept("k", answer='{"a":"é"}', expires=_FIRST),
 )
 """One record of every type, at least, that is easily spoilt."""
 

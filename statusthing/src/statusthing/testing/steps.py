@@ -16,7 +16,7 @@ from statusthing.errors import (
     VersionConflict,
 )
 from statusthing.log import Change
-from statusthing.model import RECORDS, Record, StatusKind
+from statusthing.model import RECORDS, Record, Settings, StatusKind
 from statusthing.store import Query, Range, Transaction
 from statusthing.testing.samples import NOW, change, item, kept, note, status
 
@@ -138,7 +138,7 @@ def _subject(call: str, arguments: list[Any]) -> Record | None:
         record: Record = arguments[0]
     elif call == "remove":
         kind, id = arguments
-        record = Record(id=id, created=NOW, updated=NOW)
+        record = Settings(id=id, created=NOW, updated=NOW)
     else:
         return None
     kind = arguments[0] if call == "remove" else type(record)

@@ -21,7 +21,7 @@ from connectrpc.protocol import ProtocolType
 from connectrpc.server import ConnectASGIApplication, ConnectWSGIApplication, DEFAULT_READ_MAX_BYTES, Endpoint, EndpointSync
 from pyqwest import Client, SyncClient
 
-from .services_pb2 import AddItemRequest, AddItemResponse, AddNoteRequest, AddNoteResponse, AddStatusRequest, AddStatusResponse, DeleteItemRequest, DeleteItemResponse, DeleteNoteRequest, DeleteNoteResponse, DeleteStatusRequest, DeleteStatusResponse, GetItemRequest, GetItemResponse, GetNoteRequest, GetNoteResponse, GetStatusRequest, GetStatusResponse, ListItemsRequest, ListItemsResponse, ListNotesRequest, ListNotesResponse, ListStatusRequest, ListStatusResponse, UpdateItemRequest, UpdateItemResponse, UpdateNoteRequest, UpdateNoteResponse, UpdateStatusRequest, UpdateStatusResponse
+from .services_pb2 import AddItemRequest, AddItemResponse, AddNoteRequest, AddNoteResponse, AddStatusRequest, AddStatusResponse, AddTokenRequest, AddTokenResponse, AddUserRequest, AddUserResponse, ChangePasswordRequest, ChangePasswordResponse, DeleteItemRequest, DeleteItemResponse, DeleteNoteRequest, DeleteNoteResponse, DeleteStatusRequest, DeleteStatusResponse, DeleteUserRequest, DeleteUserResponse, GetItemRequest, GetItemResponse, GetNoteRequest, GetNoteResponse, GetStatusRequest, GetStatusResponse, GetUserRequest, GetUserResponse, ListAuditEntriesRequest, ListAuditEntriesResponse, ListItemsRequest, ListItemsResponse, ListNotesRequest, ListNotesResponse, ListStatusRequest, ListStatusResponse, ListTokensRequest, ListTokensResponse, ListUsersRequest, ListUsersResponse, RevokeTokenRequest, RevokeTokenResponse, UpdateItemRequest, UpdateItemResponse, UpdateNoteRequest, UpdateNoteResponse, UpdateStatusRequest, UpdateStatusResponse, UpdateUserRequest, UpdateUserResponse, WhoAmIRequest, WhoAmIResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -1615,4 +1615,1271 @@ class NotesServiceClientSync(ConnectClientSync):
             ),
             headers=headers,
             timeout_ms=timeout_ms,
+        )
+class UsersService(Protocol):
+    """
+    Users: who may sign in. All but ChangePassword and WhoAmI need an admin.
+    """
+    async def get_user(self, request: GetUserRequest, ctx: RequestContext[GetUserRequest, GetUserResponse], /) -> GetUserResponse:
+        """
+        One user.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def list_users(self, request: ListUsersRequest, ctx: RequestContext[ListUsersRequest, ListUsersResponse], /) -> ListUsersResponse:
+        """
+        All users.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def add_user(self, request: AddUserRequest, ctx: RequestContext[AddUserRequest, AddUserResponse], /) -> AddUserResponse:
+        """
+        Adds a user.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def update_user(self, request: UpdateUserRequest, ctx: RequestContext[UpdateUserRequest, UpdateUserResponse], /) -> UpdateUserResponse:
+        """
+        Changes a user. A new password, a new role and disabling end all sessions of the user. The
+        last enabled admin can be neither demoted nor disabled: FAILED_PRECONDITION.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def delete_user(self, request: DeleteUserRequest, ctx: RequestContext[DeleteUserRequest, DeleteUserResponse], /) -> DeleteUserResponse:
+        """
+        Deletes a user with all of their tokens and sessions. The last enabled admin cannot be deleted:
+        FAILED_PRECONDITION.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def change_password(self, request: ChangePasswordRequest, ctx: RequestContext[ChangePasswordRequest, ChangePasswordResponse], /) -> ChangePasswordResponse:
+        """
+        Changes the caller's own password, which ends all of their sessions. PERMISSION_DENIED if the
+        current password is wrong, RESOURCE_EXHAUSTED if that was so too often.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def who_am_i(self, request: WhoAmIRequest, ctx: RequestContext[WhoAmIRequest, WhoAmIResponse], /) -> WhoAmIResponse:
+        """
+        Whom the server takes the caller for.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+
+class UsersServiceASGIApplication(ConnectASGIApplication[UsersService]):
+    def __init__(
+        self,
+        service: UsersService | AsyncGenerator[UsersService],
+        *,
+        interceptors: Iterable[Interceptor] = (),
+        read_max_bytes: int | None = DEFAULT_READ_MAX_BYTES,
+        compressions: Iterable[Compression] | None = None,
+        codecs: Iterable[Codec] | None = _DEFAULT_CODECS,
+    ) -> None:
+        super().__init__(
+            service=service,
+            endpoints=lambda svc: {
+                "/statusthing.v1.UsersService/GetUser": Endpoint.unary(
+                    method=MethodInfo(
+                        name="GetUser",
+                        service_name="statusthing.v1.UsersService",
+                        input=GetUserRequest,
+                        output=GetUserResponse,
+                        idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.get_user,
+                ),
+                "/statusthing.v1.UsersService/ListUsers": Endpoint.unary(
+                    method=MethodInfo(
+                        name="ListUsers",
+                        service_name="statusthing.v1.UsersService",
+                        input=ListUsersRequest,
+                        output=ListUsersResponse,
+                        idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.list_users,
+                ),
+                "/statusthing.v1.UsersService/AddUser": Endpoint.unary(
+                    method=MethodInfo(
+                        name="AddUser",
+                        service_name="statusthing.v1.UsersService",
+                        input=AddUserRequest,
+                        output=AddUserResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.add_user,
+                ),
+                "/statusthing.v1.UsersService/UpdateUser": Endpoint.unary(
+                    method=MethodInfo(
+                        name="UpdateUser",
+                        service_name="statusthing.v1.UsersService",
+                        input=UpdateUserRequest,
+                        output=UpdateUserResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.update_user,
+                ),
+                "/statusthing.v1.UsersService/DeleteUser": Endpoint.unary(
+                    method=MethodInfo(
+                        name="DeleteUser",
+                        service_name="statusthing.v1.UsersService",
+                        input=DeleteUserRequest,
+                        output=DeleteUserResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.delete_user,
+                ),
+                "/statusthing.v1.UsersService/ChangePassword": Endpoint.unary(
+                    method=MethodInfo(
+                        name="ChangePassword",
+                        service_name="statusthing.v1.UsersService",
+                        input=ChangePasswordRequest,
+                        output=ChangePasswordResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.change_password,
+                ),
+                "/statusthing.v1.UsersService/WhoAmI": Endpoint.unary(
+                    method=MethodInfo(
+                        name="WhoAmI",
+                        service_name="statusthing.v1.UsersService",
+                        input=WhoAmIRequest,
+                        output=WhoAmIResponse,
+                        idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.who_am_i,
+                ),
+            },
+            interceptors=interceptors,
+            read_max_bytes=read_max_bytes,
+            compressions=compressions,
+            codecs=codecs,
+        )
+
+    @property
+    def path(self) -> str:
+        """Returns the URL path to mount the application to when serving multiple applications."""
+        return "/statusthing.v1.UsersService"
+
+
+class UsersServiceClient(ConnectClient):
+    """
+    Users: who may sign in. All but ChangePassword and WhoAmI need an admin.
+    """
+    def __init__(
+        self,
+        address: str,
+        *,
+        codec: Codec | None = _PROTO_BINARY_CODEC,
+        protocol: ProtocolType = ProtocolType.CONNECT,
+        accept_compression: Iterable[Compression] | None = None,
+        send_compression: Compression | None = _GZIP_COMPRESSION,
+        timeout_ms: int | None = None,
+        read_max_bytes: int | None = None,
+        interceptors: Iterable[Interceptor] = (),
+        http_client: Client | None = None,
+    ) -> None:
+        super().__init__(
+            address=address,
+            codec=codec,
+            protocol=protocol,
+            accept_compression=accept_compression,
+            send_compression=send_compression,
+            timeout_ms=timeout_ms,
+            read_max_bytes=read_max_bytes,
+            interceptors=interceptors,
+            http_client=http_client,
+        )
+    async def get_user(
+        self,
+        request: GetUserRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+        use_get: bool = False,
+    ) -> GetUserResponse:
+        """
+        One user.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="GetUser",
+                service_name="statusthing.v1.UsersService",
+                input=GetUserRequest,
+                output=GetUserResponse,
+                idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+            use_get=use_get,
+        )
+    async def list_users(
+        self,
+        request: ListUsersRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+        use_get: bool = False,
+    ) -> ListUsersResponse:
+        """
+        All users.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="ListUsers",
+                service_name="statusthing.v1.UsersService",
+                input=ListUsersRequest,
+                output=ListUsersResponse,
+                idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+            use_get=use_get,
+        )
+    async def add_user(
+        self,
+        request: AddUserRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> AddUserResponse:
+        """
+        Adds a user.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="AddUser",
+                service_name="statusthing.v1.UsersService",
+                input=AddUserRequest,
+                output=AddUserResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def update_user(
+        self,
+        request: UpdateUserRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> UpdateUserResponse:
+        """
+        Changes a user. A new password, a new role and disabling end all sessions of the user. The
+        last enabled admin can be neither demoted nor disabled: FAILED_PRECONDITION.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="UpdateUser",
+                service_name="statusthing.v1.UsersService",
+                input=UpdateUserRequest,
+                output=UpdateUserResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def delete_user(
+        self,
+        request: DeleteUserRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> DeleteUserResponse:
+        """
+        Deletes a user with all of their tokens and sessions. The last enabled admin cannot be deleted:
+        FAILED_PRECONDITION.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="DeleteUser",
+                service_name="statusthing.v1.UsersService",
+                input=DeleteUserRequest,
+                output=DeleteUserResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def change_password(
+        self,
+        request: ChangePasswordRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> ChangePasswordResponse:
+        """
+        Changes the caller's own password, which ends all of their sessions. PERMISSION_DENIED if the
+        current password is wrong, RESOURCE_EXHAUSTED if that was so too often.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="ChangePassword",
+                service_name="statusthing.v1.UsersService",
+                input=ChangePasswordRequest,
+                output=ChangePasswordResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def who_am_i(
+        self,
+        request: WhoAmIRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+        use_get: bool = False,
+    ) -> WhoAmIResponse:
+        """
+        Whom the server takes the caller for.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="WhoAmI",
+                service_name="statusthing.v1.UsersService",
+                input=WhoAmIRequest,
+                output=WhoAmIResponse,
+                idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+            use_get=use_get,
+        )
+
+class UsersServiceSync(Protocol):
+    """
+    Users: who may sign in. All but ChangePassword and WhoAmI need an admin.
+    """
+    def get_user(self, request: GetUserRequest, ctx: RequestContext[GetUserRequest, GetUserResponse], /) -> GetUserResponse:
+        """
+        One user.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def list_users(self, request: ListUsersRequest, ctx: RequestContext[ListUsersRequest, ListUsersResponse], /) -> ListUsersResponse:
+        """
+        All users.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def add_user(self, request: AddUserRequest, ctx: RequestContext[AddUserRequest, AddUserResponse], /) -> AddUserResponse:
+        """
+        Adds a user.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def update_user(self, request: UpdateUserRequest, ctx: RequestContext[UpdateUserRequest, UpdateUserResponse], /) -> UpdateUserResponse:
+        """
+        Changes a user. A new password, a new role and disabling end all sessions of the user. The
+        last enabled admin can be neither demoted nor disabled: FAILED_PRECONDITION.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def delete_user(self, request: DeleteUserRequest, ctx: RequestContext[DeleteUserRequest, DeleteUserResponse], /) -> DeleteUserResponse:
+        """
+        Deletes a user with all of their tokens and sessions. The last enabled admin cannot be deleted:
+        FAILED_PRECONDITION.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def change_password(self, request: ChangePasswordRequest, ctx: RequestContext[ChangePasswordRequest, ChangePasswordResponse], /) -> ChangePasswordResponse:
+        """
+        Changes the caller's own password, which ends all of their sessions. PERMISSION_DENIED if the
+        current password is wrong, RESOURCE_EXHAUSTED if that was so too often.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def who_am_i(self, request: WhoAmIRequest, ctx: RequestContext[WhoAmIRequest, WhoAmIResponse], /) -> WhoAmIResponse:
+        """
+        Whom the server takes the caller for.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+
+class UsersServiceWSGIApplication(ConnectWSGIApplication):
+    def __init__(
+        self,
+        service: UsersServiceSync,
+        interceptors: Iterable[InterceptorSync] = (),
+        read_max_bytes: int | None = DEFAULT_READ_MAX_BYTES,
+        compressions: Iterable[Compression] | None = None,
+        codecs: Iterable[Codec] | None = _DEFAULT_CODECS,
+    ) -> None:
+        super().__init__(
+            endpoints={
+                "/statusthing.v1.UsersService/GetUser": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="GetUser",
+                        service_name="statusthing.v1.UsersService",
+                        input=GetUserRequest,
+                        output=GetUserResponse,
+                        idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.get_user,
+                ),
+                "/statusthing.v1.UsersService/ListUsers": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="ListUsers",
+                        service_name="statusthing.v1.UsersService",
+                        input=ListUsersRequest,
+                        output=ListUsersResponse,
+                        idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.list_users,
+                ),
+                "/statusthing.v1.UsersService/AddUser": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="AddUser",
+                        service_name="statusthing.v1.UsersService",
+                        input=AddUserRequest,
+                        output=AddUserResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.add_user,
+                ),
+                "/statusthing.v1.UsersService/UpdateUser": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="UpdateUser",
+                        service_name="statusthing.v1.UsersService",
+                        input=UpdateUserRequest,
+                        output=UpdateUserResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.update_user,
+                ),
+                "/statusthing.v1.UsersService/DeleteUser": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="DeleteUser",
+                        service_name="statusthing.v1.UsersService",
+                        input=DeleteUserRequest,
+                        output=DeleteUserResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.delete_user,
+                ),
+                "/statusthing.v1.UsersService/ChangePassword": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="ChangePassword",
+                        service_name="statusthing.v1.UsersService",
+                        input=ChangePasswordRequest,
+                        output=ChangePasswordResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.change_password,
+                ),
+                "/statusthing.v1.UsersService/WhoAmI": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="WhoAmI",
+                        service_name="statusthing.v1.UsersService",
+                        input=WhoAmIRequest,
+                        output=WhoAmIResponse,
+                        idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.who_am_i,
+                ),
+            },
+            interceptors=interceptors,
+            read_max_bytes=read_max_bytes,
+            compressions=compressions,
+            codecs=codecs,
+        )
+
+    @property
+    def path(self) -> str:
+        """Returns the URL path to mount the application to when serving multiple applications."""
+        return "/statusthing.v1.UsersService"
+
+
+class UsersServiceClientSync(ConnectClientSync):
+    """
+    Users: who may sign in. All but ChangePassword and WhoAmI need an admin.
+    """
+    def __init__(
+        self,
+        address: str,
+        *,
+        codec: Codec | None = _PROTO_BINARY_CODEC,
+        protocol: ProtocolType = ProtocolType.CONNECT,
+        accept_compression: Iterable[Compression] | None = None,
+        send_compression: Compression | None = _GZIP_COMPRESSION,
+        timeout_ms: int | None = None,
+        read_max_bytes: int | None = None,
+        interceptors: Iterable[InterceptorSync] = (),
+        http_client: SyncClient | None = None,
+    ) -> None:
+        super().__init__(
+            address=address,
+            codec=codec,
+            protocol=protocol,
+            accept_compression=accept_compression,
+            send_compression=send_compression,
+            timeout_ms=timeout_ms,
+            read_max_bytes=read_max_bytes,
+            interceptors=interceptors,
+            http_client=http_client,
+        )
+    def get_user(
+        self,
+        request: GetUserRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+        use_get: bool = False,
+    ) -> GetUserResponse:
+        """
+        One user.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="GetUser",
+                service_name="statusthing.v1.UsersService",
+                input=GetUserRequest,
+                output=GetUserResponse,
+                idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+            use_get=use_get,
+        )
+    def list_users(
+        self,
+        request: ListUsersRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+        use_get: bool = False,
+    ) -> ListUsersResponse:
+        """
+        All users.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="ListUsers",
+                service_name="statusthing.v1.UsersService",
+                input=ListUsersRequest,
+                output=ListUsersResponse,
+                idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+            use_get=use_get,
+        )
+    def add_user(
+        self,
+        request: AddUserRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> AddUserResponse:
+        """
+        Adds a user.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="AddUser",
+                service_name="statusthing.v1.UsersService",
+                input=AddUserRequest,
+                output=AddUserResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def update_user(
+        self,
+        request: UpdateUserRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> UpdateUserResponse:
+        """
+        Changes a user. A new password, a new role and disabling end all sessions of the user. The
+        last enabled admin can be neither demoted nor disabled: FAILED_PRECONDITION.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="UpdateUser",
+                service_name="statusthing.v1.UsersService",
+                input=UpdateUserRequest,
+                output=UpdateUserResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def delete_user(
+        self,
+        request: DeleteUserRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> DeleteUserResponse:
+        """
+        Deletes a user with all of their tokens and sessions. The last enabled admin cannot be deleted:
+        FAILED_PRECONDITION.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="DeleteUser",
+                service_name="statusthing.v1.UsersService",
+                input=DeleteUserRequest,
+                output=DeleteUserResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def change_password(
+        self,
+        request: ChangePasswordRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> ChangePasswordResponse:
+        """
+        Changes the caller's own password, which ends all of their sessions. PERMISSION_DENIED if the
+        current password is wrong, RESOURCE_EXHAUSTED if that was so too often.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="ChangePassword",
+                service_name="statusthing.v1.UsersService",
+                input=ChangePasswordRequest,
+                output=ChangePasswordResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def who_am_i(
+        self,
+        request: WhoAmIRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+        use_get: bool = False,
+    ) -> WhoAmIResponse:
+        """
+        Whom the server takes the caller for.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="WhoAmI",
+                service_name="statusthing.v1.UsersService",
+                input=WhoAmIRequest,
+                output=WhoAmIResponse,
+                idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+            use_get=use_get,
+        )
+class TokensService(Protocol):
+    """
+    Tokens: what programs sign in with. All of it needs an admin.
+    """
+    async def list_tokens(self, request: ListTokensRequest, ctx: RequestContext[ListTokensRequest, ListTokensResponse], /) -> ListTokensResponse:
+        """
+        All tokens, without their secrets.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def add_token(self, request: AddTokenRequest, ctx: RequestContext[AddTokenRequest, AddTokenResponse], /) -> AddTokenResponse:
+        """
+        Adds a token, which belongs to the caller's user.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def revoke_token(self, request: RevokeTokenRequest, ctx: RequestContext[RevokeTokenRequest, RevokeTokenResponse], /) -> RevokeTokenResponse:
+        """
+        Revokes a token, within a second.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+
+class TokensServiceASGIApplication(ConnectASGIApplication[TokensService]):
+    def __init__(
+        self,
+        service: TokensService | AsyncGenerator[TokensService],
+        *,
+        interceptors: Iterable[Interceptor] = (),
+        read_max_bytes: int | None = DEFAULT_READ_MAX_BYTES,
+        compressions: Iterable[Compression] | None = None,
+        codecs: Iterable[Codec] | None = _DEFAULT_CODECS,
+    ) -> None:
+        super().__init__(
+            service=service,
+            endpoints=lambda svc: {
+                "/statusthing.v1.TokensService/ListTokens": Endpoint.unary(
+                    method=MethodInfo(
+                        name="ListTokens",
+                        service_name="statusthing.v1.TokensService",
+                        input=ListTokensRequest,
+                        output=ListTokensResponse,
+                        idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.list_tokens,
+                ),
+                "/statusthing.v1.TokensService/AddToken": Endpoint.unary(
+                    method=MethodInfo(
+                        name="AddToken",
+                        service_name="statusthing.v1.TokensService",
+                        input=AddTokenRequest,
+                        output=AddTokenResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.add_token,
+                ),
+                "/statusthing.v1.TokensService/RevokeToken": Endpoint.unary(
+                    method=MethodInfo(
+                        name="RevokeToken",
+                        service_name="statusthing.v1.TokensService",
+                        input=RevokeTokenRequest,
+                        output=RevokeTokenResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.revoke_token,
+                ),
+            },
+            interceptors=interceptors,
+            read_max_bytes=read_max_bytes,
+            compressions=compressions,
+            codecs=codecs,
+        )
+
+    @property
+    def path(self) -> str:
+        """Returns the URL path to mount the application to when serving multiple applications."""
+        return "/statusthing.v1.TokensService"
+
+
+class TokensServiceClient(ConnectClient):
+    """
+    Tokens: what programs sign in with. All of it needs an admin.
+    """
+    def __init__(
+        self,
+        address: str,
+        *,
+        codec: Codec | None = _PROTO_BINARY_CODEC,
+        protocol: ProtocolType = ProtocolType.CONNECT,
+        accept_compression: Iterable[Compression] | None = None,
+        send_compression: Compression | None = _GZIP_COMPRESSION,
+        timeout_ms: int | None = None,
+        read_max_bytes: int | None = None,
+        interceptors: Iterable[Interceptor] = (),
+        http_client: Client | None = None,
+    ) -> None:
+        super().__init__(
+            address=address,
+            codec=codec,
+            protocol=protocol,
+            accept_compression=accept_compression,
+            send_compression=send_compression,
+            timeout_ms=timeout_ms,
+            read_max_bytes=read_max_bytes,
+            interceptors=interceptors,
+            http_client=http_client,
+        )
+    async def list_tokens(
+        self,
+        request: ListTokensRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+        use_get: bool = False,
+    ) -> ListTokensResponse:
+        """
+        All tokens, without their secrets.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="ListTokens",
+                service_name="statusthing.v1.TokensService",
+                input=ListTokensRequest,
+                output=ListTokensResponse,
+                idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+            use_get=use_get,
+        )
+    async def add_token(
+        self,
+        request: AddTokenRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> AddTokenResponse:
+        """
+        Adds a token, which belongs to the caller's user.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="AddToken",
+                service_name="statusthing.v1.TokensService",
+                input=AddTokenRequest,
+                output=AddTokenResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def revoke_token(
+        self,
+        request: RevokeTokenRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> RevokeTokenResponse:
+        """
+        Revokes a token, within a second.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="RevokeToken",
+                service_name="statusthing.v1.TokensService",
+                input=RevokeTokenRequest,
+                output=RevokeTokenResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+
+class TokensServiceSync(Protocol):
+    """
+    Tokens: what programs sign in with. All of it needs an admin.
+    """
+    def list_tokens(self, request: ListTokensRequest, ctx: RequestContext[ListTokensRequest, ListTokensResponse], /) -> ListTokensResponse:
+        """
+        All tokens, without their secrets.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def add_token(self, request: AddTokenRequest, ctx: RequestContext[AddTokenRequest, AddTokenResponse], /) -> AddTokenResponse:
+        """
+        Adds a token, which belongs to the caller's user.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def revoke_token(self, request: RevokeTokenRequest, ctx: RequestContext[RevokeTokenRequest, RevokeTokenResponse], /) -> RevokeTokenResponse:
+        """
+        Revokes a token, within a second.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+
+class TokensServiceWSGIApplication(ConnectWSGIApplication):
+    def __init__(
+        self,
+        service: TokensServiceSync,
+        interceptors: Iterable[InterceptorSync] = (),
+        read_max_bytes: int | None = DEFAULT_READ_MAX_BYTES,
+        compressions: Iterable[Compression] | None = None,
+        codecs: Iterable[Codec] | None = _DEFAULT_CODECS,
+    ) -> None:
+        super().__init__(
+            endpoints={
+                "/statusthing.v1.TokensService/ListTokens": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="ListTokens",
+                        service_name="statusthing.v1.TokensService",
+                        input=ListTokensRequest,
+                        output=ListTokensResponse,
+                        idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.list_tokens,
+                ),
+                "/statusthing.v1.TokensService/AddToken": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="AddToken",
+                        service_name="statusthing.v1.TokensService",
+                        input=AddTokenRequest,
+                        output=AddTokenResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.add_token,
+                ),
+                "/statusthing.v1.TokensService/RevokeToken": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="RevokeToken",
+                        service_name="statusthing.v1.TokensService",
+                        input=RevokeTokenRequest,
+                        output=RevokeTokenResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.revoke_token,
+                ),
+            },
+            interceptors=interceptors,
+            read_max_bytes=read_max_bytes,
+            compressions=compressions,
+            codecs=codecs,
+        )
+
+    @property
+    def path(self) -> str:
+        """Returns the URL path to mount the application to when serving multiple applications."""
+        return "/statusthing.v1.TokensService"
+
+
+class TokensServiceClientSync(ConnectClientSync):
+    """
+    Tokens: what programs sign in with. All of it needs an admin.
+    """
+    def __init__(
+        self,
+        address: str,
+        *,
+        codec: Codec | None = _PROTO_BINARY_CODEC,
+        protocol: ProtocolType = ProtocolType.CONNECT,
+        accept_compression: Iterable[Compression] | None = None,
+        send_compression: Compression | None = _GZIP_COMPRESSION,
+        timeout_ms: int | None = None,
+        read_max_bytes: int | None = None,
+        interceptors: Iterable[InterceptorSync] = (),
+        http_client: SyncClient | None = None,
+    ) -> None:
+        super().__init__(
+            address=address,
+            codec=codec,
+            protocol=protocol,
+            accept_compression=accept_compression,
+            send_compression=send_compression,
+            timeout_ms=timeout_ms,
+            read_max_bytes=read_max_bytes,
+            interceptors=interceptors,
+            http_client=http_client,
+        )
+    def list_tokens(
+        self,
+        request: ListTokensRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+        use_get: bool = False,
+    ) -> ListTokensResponse:
+        """
+        All tokens, without their secrets.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="ListTokens",
+                service_name="statusthing.v1.TokensService",
+                input=ListTokensRequest,
+                output=ListTokensResponse,
+                idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+            use_get=use_get,
+        )
+    def add_token(
+        self,
+        request: AddTokenRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> AddTokenResponse:
+        """
+        Adds a token, which belongs to the caller's user.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="AddToken",
+                service_name="statusthing.v1.TokensService",
+                input=AddTokenRequest,
+                output=AddTokenResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def revoke_token(
+        self,
+        request: RevokeTokenRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> RevokeTokenResponse:
+        """
+        Revokes a token, within a second.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="RevokeToken",
+                service_name="statusthing.v1.TokensService",
+                input=RevokeTokenRequest,
+                output=RevokeTokenResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+class AuditService(Protocol):
+    """
+    The audit trail: what was done, by whom and from where. It needs an admin.
+    """
+    async def list_audit_entries(self, request: ListAuditEntriesRequest, ctx: RequestContext[ListAuditEntriesRequest, ListAuditEntriesResponse], /) -> ListAuditEntriesResponse:
+        """
+        Every change, and the attempts to sign in that failed, newest first. The latter are kept for 30
+        days, and at most 10 000 of them.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+
+class AuditServiceASGIApplication(ConnectASGIApplication[AuditService]):
+    def __init__(
+        self,
+        service: AuditService | AsyncGenerator[AuditService],
+        *,
+        interceptors: Iterable[Interceptor] = (),
+        read_max_bytes: int | None = DEFAULT_READ_MAX_BYTES,
+        compressions: Iterable[Compression] | None = None,
+        codecs: Iterable[Codec] | None = _DEFAULT_CODECS,
+    ) -> None:
+        super().__init__(
+            service=service,
+            endpoints=lambda svc: {
+                "/statusthing.v1.AuditService/ListAuditEntries": Endpoint.unary(
+                    method=MethodInfo(
+                        name="ListAuditEntries",
+                        service_name="statusthing.v1.AuditService",
+                        input=ListAuditEntriesRequest,
+                        output=ListAuditEntriesResponse,
+                        idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.list_audit_entries,
+                ),
+            },
+            interceptors=interceptors,
+            read_max_bytes=read_max_bytes,
+            compressions=compressions,
+            codecs=codecs,
+        )
+
+    @property
+    def path(self) -> str:
+        """Returns the URL path to mount the application to when serving multiple applications."""
+        return "/statusthing.v1.AuditService"
+
+
+class AuditServiceClient(ConnectClient):
+    """
+    The audit trail: what was done, by whom and from where. It needs an admin.
+    """
+    def __init__(
+        self,
+        address: str,
+        *,
+        codec: Codec | None = _PROTO_BINARY_CODEC,
+        protocol: ProtocolType = ProtocolType.CONNECT,
+        accept_compression: Iterable[Compression] | None = None,
+        send_compression: Compression | None = _GZIP_COMPRESSION,
+        timeout_ms: int | None = None,
+        read_max_bytes: int | None = None,
+        interceptors: Iterable[Interceptor] = (),
+        http_client: Client | None = None,
+    ) -> None:
+        super().__init__(
+            address=address,
+            codec=codec,
+            protocol=protocol,
+            accept_compression=accept_compression,
+            send_compression=send_compression,
+            timeout_ms=timeout_ms,
+            read_max_bytes=read_max_bytes,
+            interceptors=interceptors,
+            http_client=http_client,
+        )
+    async def list_audit_entries(
+        self,
+        request: ListAuditEntriesRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+        use_get: bool = False,
+    ) -> ListAuditEntriesResponse:
+        """
+        Every change, and the attempts to sign in that failed, newest first. The latter are kept for 30
+        days, and at most 10 000 of them.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="ListAuditEntries",
+                service_name="statusthing.v1.AuditService",
+                input=ListAuditEntriesRequest,
+                output=ListAuditEntriesResponse,
+                idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+            use_get=use_get,
+        )
+
+class AuditServiceSync(Protocol):
+    """
+    The audit trail: what was done, by whom and from where. It needs an admin.
+    """
+    def list_audit_entries(self, request: ListAuditEntriesRequest, ctx: RequestContext[ListAuditEntriesRequest, ListAuditEntriesResponse], /) -> ListAuditEntriesResponse:
+        """
+        Every change, and the attempts to sign in that failed, newest first. The latter are kept for 30
+        days, and at most 10 000 of them.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+
+class AuditServiceWSGIApplication(ConnectWSGIApplication):
+    def __init__(
+        self,
+        service: AuditServiceSync,
+        interceptors: Iterable[InterceptorSync] = (),
+        read_max_bytes: int | None = DEFAULT_READ_MAX_BYTES,
+        compressions: Iterable[Compression] | None = None,
+        codecs: Iterable[Codec] | None = _DEFAULT_CODECS,
+    ) -> None:
+        super().__init__(
+            endpoints={
+                "/statusthing.v1.AuditService/ListAuditEntries": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="ListAuditEntries",
+                        service_name="statusthing.v1.AuditService",
+                        input=ListAuditEntriesRequest,
+                        output=ListAuditEntriesResponse,
+                        idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.list_audit_entries,
+                ),
+            },
+            interceptors=interceptors,
+            read_max_bytes=read_max_bytes,
+            compressions=compressions,
+            codecs=codecs,
+        )
+
+    @property
+    def path(self) -> str:
+        """Returns the URL path to mount the application to when serving multiple applications."""
+        return "/statusthing.v1.AuditService"
+
+
+class AuditServiceClientSync(ConnectClientSync):
+    """
+    The audit trail: what was done, by whom and from where. It needs an admin.
+    """
+    def __init__(
+        self,
+        address: str,
+        *,
+        codec: Codec | None = _PROTO_BINARY_CODEC,
+        protocol: ProtocolType = ProtocolType.CONNECT,
+        accept_compression: Iterable[Compression] | None = None,
+        send_compression: Compression | None = _GZIP_COMPRESSION,
+        timeout_ms: int | None = None,
+        read_max_bytes: int | None = None,
+        interceptors: Iterable[InterceptorSync] = (),
+        http_client: SyncClient | None = None,
+    ) -> None:
+        super().__init__(
+            address=address,
+            codec=codec,
+            protocol=protocol,
+            accept_compression=accept_compression,
+            send_compression=send_compression,
+            timeout_ms=timeout_ms,
+            read_max_bytes=read_max_bytes,
+            interceptors=interceptors,
+            http_client=http_client,
+        )
+    def list_audit_entries(
+        self,
+        request: ListAuditEntriesRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+        use_get: bool = False,
+    ) -> ListAuditEntriesResponse:
+        """
+        Every change, and the attempts to sign in that failed, newest first. The latter are kept for 30
+        days, and at most 10 000 of them.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="ListAuditEntries",
+                service_name="statusthing.v1.AuditService",
+                input=ListAuditEntriesRequest,
+                output=ListAuditEntriesResponse,
+                idempotency_level=IdempotencyLevel.NO_SIDE_EFFECTS,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+            use_get=use_get,
         )

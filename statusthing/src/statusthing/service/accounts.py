@@ -1,0 +1,509 @@
+"""Signing in and out, who a secret belongs to, and making the first admin.
+
+These are no operations of the API: a browser signs in, and is then known by its session. What has
+to be hashed is hashed outside of units of work; a unit looks again whether what was found out
+before still holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+from statusthing.access import HERE, Origin, Principal, Role
+from statusthing.errors import (
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    StoreError,
+    Unauthenticated,
+)
+from statusthing.model import Session, SetupLink, TokenUse, User
+from statusthing.service import checks, credentials, throttle
+from statusthing.service.credentials import digest
+from statusthing.service.messages import (
+    AddUserRequest,
+    ChangePasswordRequest,
+    Request,
+    UpdateUserRequest,
+)
+from statusthing.service.passwords import Passwords
+from statusthing.service.passwords import password as good_password
+from statusthing.service.unit import Unit
+from statusthing.service.users import MOST_SESSIONS, own_account, remove_user
+from statusthing.store import Query, Range, Store, Transaction
+
+T = TypeVar("T")
+
+KNOWN_SECONDS = 1.0
+"""How long a process takes the word of the store for who somebody is, before it asks again."""
+
+SEEN_EVERY = timedelta(minutes=1)
+"""How exactly it is known when a session or a token was used last."""
+
+USE_KEPT_FOR = timedelta(days=400)
+"""How long it is known when a token was used last."""
+
+SETUP_FOR = timedelta(hours=24)
+"""How long a setup link works."""
+
+DEVELOPER = "admin"
+DEVELOPERS_PASSWORD = "password"  # noqa: S105 - everybody's, and dead outside of devmode
+
+_MOST_KNOWN = 1_024
+_MOST_AGENT = 300
+_SWEEP = 100
+_WRONG = "the username or the password is wrong"
+_NO_LINK = "this setup link is not valid, or not any more"
+
+
+class WriteFor(Protocol):
+    """Runs a unit of work that logs what it writes."""
+
+    async def __call__(self, work: Callable[[Unit], T], principal: Principal, origin: Origin) -> T:
+        """Return what the unit returns."""
+
+
+class Hashes(NamedTuple):
+    """What was found out about passwords before a unit of work."""
+
+    new: str = ""
+    proven: str = ""
+
+
+class _Known(NamedTuple):
+    principal: Principal
+    until: float
+    expires: datetime | None
+
+
+class Accounts:
+    """Who may sign in, and who has.
+
+    Args:
+        store: where accounts, sessions and tokens are.
+        clock: returns the present, aware and in UTC.
+        ids: returns an id that no record has.
+        write: runs a unit of work that logs.
+        devmode: whether the account for development is alive.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], datetime],
+        ids: Callable[[], str],
+        write: WriteFor,
+        *,
+        devmode: bool,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._write = write
+        self._devmode = devmode
+        self._passwords = Passwords()
+        self._known: dict[str, _Known] = {}
+        self._noting: set[asyncio.Task[None]] = set()
+
+    # Who somebody is
+
+    async def by_token(self, secret: str) -> Principal:
+        """Return whom the secret of a token stands for.
+
+        Raises:
+            Unauthenticated: there is no such token, or it is over.
+            StoreError: the store cannot say.
+        """
+        key = digest(secret)
+        if key not in self._known and not credentials.is_token_secret(secret):
+            raise Unauthenticated("this is not a token of this server, or it is mistyped")
+        now = self._clock()
+
+        def work(tx: Transaction) -> tuple[Principal, datetime | None, bool]:
+            token = credentials.found_token(tx, secret)
+            principal = credentials.of_token(tx, token, now, devmode=self._devmode)
+            [*uses] = tx.find(Query(TokenUse, {"id": token.id}))
+            return principal, token.expires, not uses or uses[0].updated + SEEN_EVERY <= now
+
+        return await self._who(key, now, work)
+
+    async def by_session(self, secret: str) -> Principal:
+        """Return who is signed in with the secret of a cookie.
+
+        Raises:
+            Unauthenticated: there is no such session, or it is over.
+            StoreError: the store cannot say.
+        """
+        now = self._clock()
+        id = digest(secret)
+
+        def work(tx: Transaction) -> tuple[Principal, datetime | None, bool]:
+            session = credentials.found_session(tx, id)
+            principal = credentials.of_session(tx, session, now, devmode=self._devmode)
+            return principal, session.expires, session.updated + SEEN_EVERY <= now
+
+        return await self._who(id, now, work)
+
+    async def _who(
+        self,
+        key: str,
+        now: datetime,
+        work: Callable[[Transaction], tuple[Principal, datetime | None, bool]],
+    ) -> Principal:
+        known = self._known.get(key)
+        if (
+            known is not None
+            and time.monotonic() < known.until
+            and (known.expires is None or now < known.expires)
+        ):
+            return known.principal
+        began = time.monotonic()
+        principal, expires, is_news = await self._store.read(work)
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[key] = _Known(principal, began + KNOWN_SECONDS, expires)
+        if is_news:
+            task = asyncio.create_task(self._note(principal, now))
+            self._noting.add(task)
+            task.add_done_callback(self._noting.discard)
+        return principal
+
+    async def _note(self, principal: Principal, now: datetime) -> None:
+        """Put down that a session or a token is in use; nobody waits for it."""
+        try:
+            await self._store.write(lambda tx: _note_use(tx, principal, now), now=now)
+        except StoreError:
+            return  # it is put down when the store is back
+
+    def forget(self) -> None:
+        """Ask the store again who somebody is: something about it may have changed just now."""
+        self._known.clear()
+
+    # Passwords
+
+    async def hashes(self, request: Request, principal: Principal, origin: Origin) -> Hashes:
+        """Hash, and verify, the passwords that an operation is about."""
+        if isinstance(request, ChangePasswordRequest):
+            proven = await self._prove(principal, request.current_password, origin)
+            return Hashes(await self._passwords.hash(request.new_password), proven)
+        if isinstance(request, (AddUserRequest, UpdateUserRequest)) and request.password:
+            return Hashes(await self._passwords.hash(request.password))
+        return Hashes()
+
+    async def _prove(self, principal: Principal, current: str, origin: Origin) -> str:
+        user = await self._store.read(lambda tx: own_account(tx, principal))
+        if not await self._is_right(user, user.username, current, origin):
+            raise PermissionDenied("the current password is wrong")
+        return user.password_hash
+
+    async def _is_right(
+        self, user: User | None, username: str, password: str, origin: Origin
+    ) -> bool:
+        """Verify a password, and count a failure."""
+        now = self._clock()
+
+        def check(tx: Transaction) -> float:
+            return throttle.check(tx, username, origin.address, now)
+
+        seconds = await self._store.read(check)
+        if seconds:
+            await asyncio.sleep(seconds)
+        alive = user is not None and credentials.may_sign_in(user, devmode=self._devmode)
+        async with self._passwords.turn():
+            # Again: those who went before may have failed.
+            await self._store.read(check)
+            right = await self._passwords.verify(password, user.password_hash if user else None)
+            if right and alive:
+                return True
+            id = self._ids()
+
+            def count(tx: Transaction) -> None:
+                throttle.count_failure(tx, username, origin.address, now)
+                known = user.username if user else ""
+                throttle.keep_failure(tx, id, known, origin, now)
+
+            await self._store.write(count, now=now)
+        return False
+
+    # Sessions
+
+    async def sign_in(
+        self, username: str, password: str, *, origin: Origin = HERE, user_agent: str = ""
+    ) -> str:
+        """Sign somebody in, and return the secret of their session, for a cookie.
+
+        Args:
+            username: whose account.
+            password: what they say it is.
+            origin: from where.
+            user_agent: what their browser calls itself.
+
+        Raises:
+            Unauthenticated: there is no such account, it is disabled, or the password is wrong;
+                which of these is not said.
+            TooManyAttempts: there were too many of these.
+            TooBusy: too many passwords are being verified.
+        """
+        user = await self._store.read(lambda tx: _by_name(tx, username))
+        if not await self._is_right(user, username, password, origin) or user is None:
+            raise Unauthenticated(_WRONG)
+        fresh = ""
+        if self._passwords.is_outdated(user.password_hash):
+            fresh = await self._passwords.hash(password)
+        secret = credentials.new_secret()
+
+        def work(unit: Unit) -> None:
+            now_user = _by_name(unit.tx, username)
+            if (
+                now_user is None
+                or now_user.password_hash != user.password_hash
+                or not credentials.may_sign_in(now_user, devmode=self._devmode)
+            ):
+                raise Unauthenticated(_WRONG)
+            _begin_session(unit, now_user, secret, origin.address, user_agent, fresh)
+
+        await self._write(work, _principal(user), origin)
+        return secret
+
+    async def sign_out(self, principal: Principal) -> None:
+        """End the session of a principal."""
+        await self.end_session(principal, principal.session_id)
+
+    async def sessions(self, principal: Principal) -> Sequence[Session]:
+        """Return the sessions of a principal's account, oldest first, without those that are over.
+
+        The id of a session is no secret: it is a digest of one.
+        """
+        now = self._clock()
+        query = Query(Session, {"user_id": principal.user_id, "expires": Range(ge=now)})
+        return await self._store.read(lambda tx: tx.find(query)) if principal.user_id else ()
+
+    async def end_session(self, principal: Principal, id: str) -> None:
+        """End one of the sessions of a principal's account; one that is over already is fine."""
+        query = Query(Session, {"id": id, "user_id": principal.user_id})
+        await self._store.write(lambda tx: tx.remove_where(query, limit=1), now=self._clock())
+        self.forget()
+
+    async def end_other_sessions(self, principal: Principal) -> int:
+        """End all sessions of a principal's account but the one they use; return how many."""
+
+        def work(tx: Transaction) -> int:
+            found = tx.find(Query(Session, {"user_id": principal.user_id}))
+            others = frozenset(each.id for each in found) - {principal.session_id}
+            return tx.remove_where(Query(Session, {"id": others}), limit=MOST_SESSIONS)
+
+        ended = await self._store.write(work, now=self._clock())
+        self.forget()
+        return ended
+
+    async def renew_session(
+        self, principal: Principal, *, origin: Origin = HERE, user_agent: str = ""
+    ) -> str:
+        """Give somebody a new session who has just proved who they are; return its secret.
+
+        Changing one's password ends all sessions, this one included.
+        """
+        secret = credentials.new_secret()
+
+        def work(tx: Transaction) -> None:
+            user = tx.get(User, principal.user_id)
+            if not credentials.may_sign_in(user, devmode=self._devmode):
+                raise Unauthenticated(_WRONG)
+            _add_session(tx, user, secret, origin.address, user_agent)
+
+        await self._store.write(work, now=self._clock())
+        return secret
+
+    # Setup
+
+    async def is_set_up(self) -> bool:
+        """Return whether there is an admin who may sign in."""
+        return await self._store.read(lambda tx: credentials.has_admin(tx, devmode=self._devmode))
+
+    async def setup_link(self) -> str | None:
+        """Return the path and query of a page that makes the first admin, for SETUP_FOR.
+
+        It begins with `/setup?token=`, to be put behind the address of the site. None where there
+        is an admin already.
+        """
+        secret = credentials.new_secret()
+        now = self._clock()
+
+        def work(tx: Transaction) -> str | None:
+            if credentials.has_admin(tx, devmode=self._devmode):
+                return None
+            tx.remove_where(Query(SetupLink, {"expires": Range(lt=now)}), limit=_SWEEP)
+            tx.add(
+                SetupLink(
+                    id=digest(secret), created=tx.now, updated=tx.now, expires=now + SETUP_FOR
+                )
+            )
+            return f"/setup?token={secret}"
+
+        return await self._store.write(work, now=now)
+
+    async def check_setup(self, secret: str) -> None:
+        """Let somebody with a setup link pass.
+
+        Raises:
+            NotFound: setup is done.
+            PermissionDenied: the link is wrong, or too old.
+            StoreError: the store cannot say.
+        """
+        now = self._clock()
+        await self._store.read(lambda tx: self._check_link(tx, secret, now))
+
+    def _check_link(self, tx: Transaction, secret: str, now: datetime) -> None:
+        if credentials.has_admin(tx, devmode=self._devmode):
+            raise NotFound("SetupLink", "setup")
+        for link in tx.find(Query(SetupLink, {"id": digest(secret)})):
+            if link.expires > now:
+                return
+        raise PermissionDenied(_NO_LINK)
+
+    async def set_up(
+        self,
+        token: str,
+        *,
+        username: str,
+        email_address: str,
+        password: str,
+        origin: Origin = HERE,
+        user_agent: str = "",
+    ) -> str:
+        """Make the first admin and sign them in; return the secret of their session.
+
+        Args:
+            token: of the setup link.
+            username: see `Users.add`.
+            email_address: see `Users.add`.
+            password: see `Users.add`.
+            origin: from where.
+            user_agent: what their browser calls itself.
+
+        Raises:
+            InvalidArgument: a value breaks a rule.
+            NotFound: setup is done; somebody else may have been faster.
+            PermissionDenied: the link is wrong, or too old.
+            TooBusy: too many passwords are being hashed.
+        """
+        checks.name("username", username)
+        checks.email("email_address", email_address)
+        good_password("password", password, username)
+        await self.check_setup(token)
+        password_hash = await self._passwords.hash(password)
+        now = self._clock()
+        secret = credentials.new_secret()
+
+        def work(unit: Unit) -> None:
+            self._check_link(unit.tx, token, now)
+            # A developer's account of that name is dead, or there would be an admin.
+            for other in unit.tx.find(Query(User, {"username": username})):
+                if other.development:
+                    remove_user(unit, other)
+            user = unit.create(
+                User,
+                username=username,
+                email_address=email_address,
+                password_hash=password_hash,
+                role=Role.ADMIN,
+            )
+            unit.tx.remove_where(Query(SetupLink), limit=_SWEEP)
+            _begin_session(unit, user, secret, origin.address, user_agent)
+
+        await self._write(work, Principal(name="setup", role=Role.ADMIN), origin)
+        return secret
+
+    async def make_developer(self) -> bool:
+        """Make the account for development, unless there is an account of that name.
+
+        Returns:
+            Whether it can be signed in with: whether it is there, and not somebody else's.
+        """
+        found = await self._store.read(lambda tx: _by_name(tx, DEVELOPER))
+        if found is not None:
+            return found.development and not found.disabled
+        password_hash = await self._passwords.hash(DEVELOPERS_PASSWORD)
+
+        def work(unit: Unit) -> bool:
+            found = _by_name(unit.tx, DEVELOPER)
+            if found is None:
+                unit.create(
+                    User,
+                    username=DEVELOPER,
+                    password_hash=password_hash,
+                    role=Role.ADMIN,
+                    development=True,
+                )
+            return found is None or found.development
+
+        return await self._write(work, Principal(name="devmode", role=Role.ADMIN), HERE)
+
+
+def _principal(user: User) -> Principal:
+    return Principal(name=user.username, role=user.role, user_id=user.id)
+
+
+def _by_name(tx: Transaction, username: str) -> User | None:
+    try:
+        checks.name("username", username)
+    except InvalidArgument:
+        return None  # nobody can have it
+    return next(iter(tx.find(Query(User, {"username": username}))), None)
+
+
+def _begin_session(  # noqa: PLR0917 - what a session is made of
+    unit: Unit, user: User, secret: str, address: str, user_agent: str, fresh_hash: str = ""
+) -> None:
+    after = msgspec.structs.replace(
+        user, last_login=unit.now, password_hash=fresh_hash or user.password_hash
+    )
+    unit.sign_in(user, after)
+    _add_session(unit.tx, user, secret, address, user_agent)
+
+
+def _add_session(tx: Transaction, user: User, secret: str, address: str, user_agent: str) -> None:
+    tx.remove_where(Query(Session, {"expires": Range(lt=tx.now)}), limit=_SWEEP)
+    own = Query(Session, {"user_id": user.id})
+    if (too_many := tx.count(own) + 1 - MOST_SESSIONS) > 0:
+        tx.remove_where(own, limit=too_many)
+    tx.add(
+        Session(
+            id=digest(secret),
+            created=tx.now,
+            updated=tx.now,
+            user_id=user.id,
+            address=address,
+            user_agent="".join(filter(str.isprintable, user_agent[:_MOST_AGENT])),
+            expires=tx.now + credentials.IDLE,
+        )
+    )
+
+
+def _note_use(tx: Transaction, principal: Principal, now: datetime) -> None:
+    if principal.token_id:
+        _note_token(tx, principal.token_id, now)
+    for session in tx.find(Query(Session, {"id": principal.session_id})):
+        expires = min(now + credentials.IDLE, session.created + credentials.LONGEST)
+        after = msgspec.structs.replace(
+            session, updated=now, expires=expires, version=session.version + 1
+        )
+        tx.replace(after, expect=session.version)
+
+
+def _note_token(tx: Transaction, id: str, now: datetime) -> None:
+    expires = now + USE_KEPT_FOR
+    for use in tx.find(Query(TokenUse, {"id": id})):
+        if use.updated + SEEN_EVERY <= now:
+            after = msgspec.structs.replace(
+                use, updated=now, expires=expires, version=use.version + 1
+            )
+            tx.replace(after, expect=use.version)
+        return
+    tx.add(TokenUse(id=id, created=now, updated=now, expires=expires))
