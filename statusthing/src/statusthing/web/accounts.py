@@ -1,0 +1,181 @@
+"""Signing in, signing out, and making the first admin."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from statusthing.errors import (
+    InvalidArgument,
+    RequestError,
+    TooBusy,
+    TooManyAttempts,
+    Unauthenticated,
+)
+from statusthing.identity import origin_of
+from statusthing.service.credentials import LONGEST
+from statusthing.web.forms import read_form
+from statusthing.web.site import Site
+from statusthing.web.urls import prefix_of
+
+_OWN_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*")  # printable ASCII without a backslash
+_SEE_OTHER = 303
+
+_REFUSALS: dict[type[RequestError], int] = {
+    InvalidArgument: 400,
+    Unauthenticated: 401,
+    TooManyAttempts: 429,
+    TooBusy: 503,
+}
+
+
+def see_other(url: str) -> Response:
+    """Send a browser to another page, which it gets with GET."""
+    return RedirectResponse(url, _SEE_OTHER, {"cache-control": "no-store"})
+
+
+def own_path(text: str, prefix: str) -> str:
+    """Return a path to go on to if it leads to this site, and nowhere else; else nothing.
+
+    Args:
+        text: what a request says.
+        prefix: under which the application is mounted.
+    """
+    return text if _OWN_PATH.fullmatch(text) and text.startswith(f"{prefix}/") else ""
+
+
+async def sign_in_page(site: Site, request: Request) -> Response:
+    """Show the form to sign in with; who is signed in already goes on."""
+    following = own_path(request.query_params.get("next", ""), prefix_of(request.scope))
+    if request.state.principal.user_id:
+        return see_other(following or site.url(request)("admin"))
+    return site.page(request, "accounts/sign_in.html", next=following, username="", error="")
+
+
+async def sign_in(site: Site, request: Request) -> Response:
+    """Sign somebody in, with a new session."""
+    form = await read_form(request)
+    following = own_path(form.get("next", ""), prefix_of(request.scope))
+    username = form.get("username", "")
+    try:
+        await site.ready()
+        secret = await site.st.accounts.sign_in(
+            username,
+            form.get("password", ""),
+            origin=origin_of(request.scope),
+            user_agent=request.headers.get("user-agent", ""),
+        )
+    except (Unauthenticated, TooManyAttempts, TooBusy) as error:
+        return _refused(
+            site,
+            request,
+            "accounts/sign_in.html",
+            error,
+            next=following,
+            username=username,
+            error=_sentence(error),
+        )
+    await _end_old(site, request)
+    return _signed_in(site, request, secret, following or site.url(request)("admin"))
+
+
+async def sign_out(site: Site, request: Request) -> Response:
+    """End the session of a browser."""
+    await _end_old(site, request)
+    answer = see_other(site.url(request)("sign_in"))
+    set_session(site, request, answer, "")
+    return answer
+
+
+async def setup_page(site: Site, request: Request) -> Response:
+    """Show the form that makes the first admin, to who has the link."""
+    token = request.query_params.get("token", "")
+    await site.ready()
+    await site.st.accounts.check_setup(token)
+    return site.page(
+        request, "accounts/setup.html", token=token, username="", email="", error="", field=""
+    )
+
+
+async def set_up(site: Site, request: Request) -> Response:
+    """Make the first admin, and sign them in."""
+    form = await read_form(request)
+    token = form.get("token", "") or request.query_params.get("token", "")
+    username, email = form.get("username", ""), form.get("email", "")
+    try:
+        await site.ready()
+        secret = await site.st.accounts.set_up(
+            token,
+            username=username,
+            email_address=email,
+            password=form.get("password", ""),
+            origin=origin_of(request.scope),
+            user_agent=request.headers.get("user-agent", ""),
+        )
+    except (InvalidArgument, TooBusy) as error:
+        return _refused(
+            site,
+            request,
+            "accounts/setup.html",
+            error,
+            token=token,
+            username=username,
+            email=email,
+            error=_sentence(error),
+            field=error.field if isinstance(error, InvalidArgument) else "",
+        )
+    if site.setup_file is not None:
+        with suppress(OSError):  # it is dead in any case
+            site.setup_file.unlink(missing_ok=True)
+    return _signed_in(site, request, secret, site.url(request)("admin"))
+
+
+def _refused(
+    site: Site, request: Request, template: str, refusal: RequestError, /, **context: Any
+) -> Response:
+    headers = {}
+    if isinstance(refusal, TooManyAttempts):
+        headers["retry-after"] = str(refusal.seconds)
+    elif isinstance(refusal, TooBusy):
+        headers["retry-after"] = "1"
+    elif isinstance(refusal, Unauthenticated):
+        headers["www-authenticate"] = "Bearer"
+    return site.page(
+        request, template, status=_REFUSALS[type(refusal)], headers=headers, **context
+    )
+
+
+def _sentence(error: RequestError) -> str:
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+async def _end_old(site: Site, request: Request) -> None:
+    """End the session that a browser has had so far, if any."""
+    if request.state.principal.session_id:
+        await site.st.accounts.sign_out(request.state.principal)
+
+
+def _signed_in(site: Site, request: Request, secret: str, following: str) -> Response:
+    answer = see_other(following)
+    set_session(site, request, answer, secret)
+    return answer
+
+
+def set_session(site: Site, request: Request, answer: Response, secret: str) -> None:
+    """Have a browser keep the secret of a new session; an empty one takes it away."""
+    is_secure = request.scope.get("scheme") == "https"
+    answer.set_cookie(
+        site.callers.cookie_name(request.scope),
+        secret,
+        max_age=int(LONGEST.total_seconds()) if secret else 0,
+        # Browsers take `__Host-` cookies for all of a host only.
+        path="/" if is_secure else prefix_of(request.scope) or "/",
+        secure=is_secure,
+        httponly=True,
+        samesite="lax",
+    )

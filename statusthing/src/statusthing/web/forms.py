@@ -1,0 +1,48 @@
+"""What is in a form: read strictly, within a limit, and shown again when something is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import parse_qsl
+
+from starlette.requests import ClientDisconnect, Request
+
+from statusthing.errors import InvalidArgument
+
+MOST_BYTES = 256 * 1024
+"""How large the body of a form may be: enough for a logo within the settings."""
+
+MOST_FIELDS = 1_000
+
+_TYPE = "application/x-www-form-urlencoded"
+
+
+async def read_form(request: Request) -> Mapping[str, str]:
+    """Return the fields of a form, of several with one name the last.
+
+    Line breaks, which browsers send as CR LF, come back as LF.
+
+    Raises:
+        InvalidArgument: it is no form, or too large.
+    """
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given != _TYPE:
+        raise InvalidArgument("", f"a form has to be sent as {_TYPE}")
+    body = bytearray()
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > MOST_BYTES:
+                raise InvalidArgument("", f"the form is larger than {MOST_BYTES} bytes")
+    except ClientDisconnect as error:
+        raise InvalidArgument("", "the form did not arrive") from error
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=MOST_FIELDS,
+        )
+    except ValueError as error:
+        raise InvalidArgument("", "the form cannot be read: it has to be UTF-8") from error
+    return {name: value.replace("\r\n", "\n") for name, value in pairs}
