@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
 import msgspec
 from sqlalchemy import UpdateBase
@@ -139,20 +139,24 @@ _RECORDS = tuple(kind for kind in TABLES if kind is not Change)
 
 
 class Waiting:
-    """What the units of a batch have added that has not been sent to the database yet.
+    """What the units of a batch know, and what they have added and not sent to the database yet.
 
-    It is sent type by type. No type refers to one that comes later, so the order of the additions
-    makes no difference, except where one refers to a record that is added after it: `named` is
-    there to notice that.
+    The latter is sent type by type. No type refers to one that comes later, so the order of the
+    additions makes no difference, except where one refers to a record that is added after it:
+    `named` is there to notice that.
 
     Attributes:
         rows: by type, in the order in which they are sent.
         named: the type and id of each record that one of them refers to.
+        known: records that one of the units has read, by type and id. They stay as they are until a
+            unit of this batch changes something: it holds the writer lock. Units that come together
+            often run for the same caller, whose token each of them reads.
     """
 
     def __init__(self) -> None:
         self.rows: dict[type[Any], list[Bound]] = {kind: [] for kind in TABLES}
         self.named: set[tuple[type[Record], str]] = set()
+        self.known: dict[tuple[type[Record], str], Record] = {}
 
     def statements(
         self, session: Session, database: Database, kinds: Iterable[type[Any]] = TABLES
@@ -211,8 +215,12 @@ class Writing(Reading):
 
     def get(self, kind: type[R], id: str) -> R:
         """Return the record, or raise NotFound."""
-        self._send_what_is_in(kind)
-        return super().get(kind, id)
+        self._check()
+        known = self._waiting.known.get((kind, id))
+        if known is None:
+            self._send_what_is_in(kind)
+            known = self._waiting.known[kind, id] = super().get(kind, id)
+        return cast("R", known)
 
     def find(self, query: Query[Q]) -> Sequence[Q]:
         """Return what matches, in order (R14-R16)."""
@@ -365,6 +373,8 @@ class Writing(Reading):
     def _change(self, statement: UpdateBase, parameters: Mapping[str, Any]) -> int:
         """Change rows, and return how many; lets only refusals through as DBAPIError."""
         self._check()
+        if not statement.is_insert:
+            self._waiting.known.clear()
         self._send(_RECORDS)
         guarded = self._database.remote and self._careful
         try:

@@ -1,4 +1,4 @@
-"""What is in a form: read strictly, within a limit, and shown again when something is wrong with it."""
+"""What is in a form, read strictly and within a limit."""
 
 from __future__ import annotations
 
