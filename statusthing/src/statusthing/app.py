@@ -7,11 +7,13 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from starlette.routing import Router
 
 from statusthing.asgi import Receive, Scope, Send, mounted_path
+from statusthing.errors import StoreUnavailable, with_cause
 from statusthing.identity import Identify, loopback_identity
 from statusthing.rpc.application import RpcApplication
 from statusthing.rpc.cors import Cors
@@ -19,7 +21,11 @@ from statusthing.rpc.health import Health
 from statusthing.rpc.reflection import reflection
 from statusthing.service import StatusThing, utc_now, uuid7
 from statusthing.store import Store
-from statusthing.web.routes import routes
+from statusthing.web.headline import HeadlineRule, headline
+from statusthing.web.routes import PATHS, or_missing, routes
+from statusthing.web.settings import DEFAULTS, PageSettings
+from statusthing.web.shelf import Shelf
+from statusthing.web.site import Site
 
 _FAILED = 400  # and every HTTP status above it
 
@@ -34,6 +40,9 @@ def build_app(
     migrate: bool = False,
     devmode: bool = False,
     cors_origins: Iterable[str] = (),
+    settings: PageSettings = DEFAULTS,
+    headline: HeadlineRule = headline,
+    cache_dir: str | Path | None = None,
     clock: Callable[[], datetime] = utc_now,
     ids: Callable[[], str] = uuid7,
 ) -> App:
@@ -51,14 +60,20 @@ def build_app(
         defaults: make the default statuses in a store that never held anything.
         migrate: bring an older store up to date before it is opened; otherwise opening one raises
             SchemaOutdated.
-        devmode: serve gRPC reflection.
+        devmode: serve gRPC reflection; have pages follow edits of templates and assets, and tell
+            where a template failed.
         cors_origins: the origins, such as "https://status.example.com", whose pages may make every
             call that their visitors may; pages of any other origin may only read.
+        settings: the title, the colours and the links of the pages.
+        headline: makes the headline of the kinds in force, see `statusthing.web.headline`.
+        cache_dir: a folder that keeps what the pages show, so that they are there after a restart
+            without the store; None keeps nothing.
         clock: see `StatusThing`.
         ids: see `StatusThing`.
 
     Raises:
-        UserMistake: one of `cors_origins` is not the origin of a page.
+        UserMistake: one of `cors_origins` is not the origin of a page, or `cache_dir` is no folder
+            that can be written to.
     """
     return App(
         StatusThing(store, clock=clock, ids=ids),
@@ -67,6 +82,9 @@ def build_app(
         migrate=migrate,
         devmode=devmode,
         cors_origins=cors_origins,
+        settings=settings,
+        headline=headline,
+        shelf=None if cache_dir is None else Shelf(Path(cache_dir), store.url),
     )
 
 
@@ -86,6 +104,9 @@ class App:
         migrate: bool,
         devmode: bool,
         cors_origins: Iterable[str],
+        settings: PageSettings,
+        headline: HeadlineRule,
+        shelf: Shelf | None,
     ) -> None:
         self.st = st
         self._defaults = defaults
@@ -103,7 +124,20 @@ class App:
         )
         self._rpcs = rpc.methods.keys()
         self._cors = Cors(rpc, origins=cors_origins, public=rpc.public)
-        self._router = Router(routes(st, self._ready), redirect_slashes=False, default=self._cors)
+        self._site = Site(
+            st,
+            self._ready,
+            PATHS,
+            settings=settings,
+            headline=headline,
+            shelf=shelf,
+            devmode=devmode,
+        )
+        self._router = Router(
+            routes(self._site),
+            redirect_slashes=False,
+            default=or_missing(self._site, self._cors),
+        )
 
     async def __call__(
         self,
@@ -121,7 +155,7 @@ class App:
 
     async def __aenter__(self) -> None:
         # Nothing is returned: Starlette would take it for the state that requests share.
-        await self._ready()
+        await self._start()
 
     async def __aexit__(self, *_: object) -> None:
         await self._close()
@@ -146,8 +180,19 @@ class App:
             raise
         self._opened = True
 
+    async def _start(self) -> None:
+        try:
+            await self._ready()
+        except StoreUnavailable as error:
+            if not self._site.live.away:
+                raise
+            _log.error("serving what was last known until the store is back: %s", with_cause(error))
+        if self._site.live.away:
+            self._site.live.watch()
+
     async def _close(self) -> None:
         self._opened = False
+        await self._site.live.close()
         await self.st.store.close()
 
     async def _lifespan(
@@ -157,7 +202,7 @@ class App:
     ) -> None:
         await receive()
         try:
-            await self._ready()
+            await self._start()
         except Exception as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             raise
@@ -182,9 +227,20 @@ class App:
             await send(message)
 
         try:
-            # Most requests are RPCs, whose addresses need no search.
-            answer = self._cors if mounted_path(scope) in self._rpcs else self._router
-            await answer(scope, receive, watched_send)
+            path = mounted_path(scope)
+            at_hand = None
+            if path == "/" and scope["method"] == "GET" and not scope["query_string"]:
+                at_hand = self._site.pages.at_hand(scope)
+            if at_hand is not None:
+                # Most visitors: with the page made and fresh, there is nothing else to do.
+                await receive()
+                for message in at_hand:
+                    await watched_send(message)
+            elif path in self._rpcs:
+                # Most requests besides are RPCs, whose addresses need no search.
+                await self._cors(scope, receive, watched_send)
+            else:
+                await self._router(scope, receive, watched_send)
         finally:
             path = scope["path"]
             # Never the query string: a GET carries its message there.

@@ -12,6 +12,7 @@ import uuid_utils
 from statusthing.access import TRUSTED, Principal, require
 from statusthing.errors import DeadlineExceeded, RequestError
 from statusthing.model import View
+from statusthing.service.board import Board, Heads, ItemNotes, board, heads, item_notes
 from statusthing.service.idempotency import once
 from statusthing.service.messages import Answer, Request
 from statusthing.service.operations import OPERATIONS
@@ -42,6 +43,9 @@ class StatusThing:
         store: where everything is kept.
         clock: returns the present, aware and in UTC.
         ids: returns an id that no record has; by default a UUID of version 7.
+
+    Attributes:
+        written: the highest revision of a write that was acknowledged here, 0 before the first.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class StatusThing:
         self.notes = Notes(self.run)
         self._clock = clock
         self._ids = ids
+        self.written = 0
 
     async def __aenter__(self) -> Self:
         await self.store.open()
@@ -96,6 +101,35 @@ class StatusThing:
         """Return the store's head revision."""
         return await self.store.read(lambda tx: tx.revision)
 
+    def now(self) -> datetime:
+        """Return the present, by the clock that this service was given."""
+        return self._clock()
+
+    async def heads(self) -> Heads:
+        """Return where the store is."""
+        return await self.store.read(heads)
+
+    async def wait(self, after: int) -> int:
+        """Return the store's head revision once it is above `after`, whoever moved it."""
+        return await self.store.wait(after)
+
+    async def board(self) -> Board:
+        """Return what the public page shows."""
+        return await self.store.read(board(self._clock()))
+
+    async def item_notes(self, item_id: str, *, before: str = "") -> ItemNotes:
+        """Return an item with a page of its notes, newest first.
+
+        Args:
+            item_id: the item.
+            before: `older` of the page before; empty for the newest notes.
+
+        Raises:
+            NotFound: there is none.
+            InvalidArgument: no page has such an `older`.
+        """
+        return await self.store.read(item_notes(item_id, before))
+
     async def add_default_statuses(self) -> None:
         """Make the default statuses, if nothing was ever written to the store."""
         if await self.revision():
@@ -122,7 +156,9 @@ class StatusThing:
                 error.revision = tx.revision - 1
                 raise
 
-        return await self.store.write(logged, now=self._clock())
+        answer = await self.store.write(logged, now=self._clock())
+        self.written = max(self.written, answer.revision)
+        return answer
 
 
 def _check(deadline: float | None) -> None:
