@@ -26,11 +26,12 @@ ALLOWED: dict[str, Imports] = {
     # The domain
     "statusthing.errors": (set(), set()),
     "statusthing.model": (set(), {"msgspec"}),
+    "statusthing.colors": (set(), set()),
     "statusthing.log": ({"model"}, {"msgspec"}),
     "statusthing.access": ({"errors"}, {"msgspec"}),
     "statusthing.store": ({"errors", "log", "model"}, {"msgspec"}),
     "statusthing.service": (
-        {"access", "errors", "log", "model", "store"},
+        {"access", "colors", "errors", "log", "model", "store"},
         {"msgspec", "uuid_utils"},
     ),
     # Stores
@@ -55,9 +56,15 @@ ALLOWED: dict[str, Imports] = {
         {"access", "asgi", "errors", "identity", "limits", "model", "service", "v1"},
         PROTOBUF | {"msgspec", "google.rpc", "protobuf"},
     ),
-    "statusthing.web": ({"errors", "service"}, {"starlette"}),
+    "statusthing.web": (
+        {"asgi", "colors", "errors", "limits", "model", "service"},
+        {"jinja2", "markdown_it", "markupsafe", "msgspec", "nh3", "starlette"},
+    ),
     # Composition
-    "statusthing.app": ({"asgi", "identity", "rpc", "service", "store", "web"}, {"starlette"}),
+    "statusthing.app": (
+        {"asgi", "errors", "identity", "rpc", "service", "store", "web"},
+        {"starlette"},
+    ),
     "statusthing.limits": (set(), set()),
     "statusthing.exchange": ({"asgi"}, {"hypercorn"}),
     "statusthing.frames": ({"limits"}, {"h2"}),
@@ -188,7 +195,8 @@ def test_a_breach_is_seen_wherever_it_hides(tmp_path: Path) -> None:
 )
 def test_a_program_without_the_wire_loads_none_of_it(program: str) -> None:
     """A program that calls the service in process loads no wire, web or database code."""
-    heavy = """sqlalchemy alembic starlette hypercorn h2 connectrpc google.protobuf google.rpc
+    heavy = """sqlalchemy alembic starlette jinja2 markdown_it nh3 hypercorn h2 connectrpc
+        google.protobuf google.rpc
         protobuf click structlog statusthing.v1 statusthing.app"""
     code = f"{program}; import sys; print(*(sys.modules.keys() & {heavy.split()}))"
     loaded = subprocess.run(

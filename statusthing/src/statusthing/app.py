@@ -16,17 +16,21 @@ from starlette.routing import Router
 
 from statusthing.access import Access
 from statusthing.asgi import Receive, Scope, Send, correlation_id, mounted_path
-from statusthing.errors import UserMistake
+from statusthing.errors import StoreUnavailable, UserMistake, with_cause
 from statusthing.identity import Callers, Identify
 from statusthing.proxies import Proxies
 from statusthing.rpc.application import RpcApplication
 from statusthing.rpc.cors import Cors
 from statusthing.rpc.health import Health
 from statusthing.rpc.reflection import reflection
-from statusthing.safety import SECURE, SECURE_TLS, with_missing
+from statusthing.safety import NOINDEX, SECURE, SECURE_TLS, with_missing
 from statusthing.service import StatusThing, utc_now, uuid7
 from statusthing.store import Store
-from statusthing.web.routes import routes
+from statusthing.web.headline import HeadlineRule, headline
+from statusthing.web.routes import PATHS, or_missing, routes
+from statusthing.web.settings import DEFAULTS, PageSettings
+from statusthing.web.shelf import Shelf
+from statusthing.web.site import Site
 
 COOKIE_NAME = "statusthing_session"
 
@@ -48,6 +52,9 @@ def build_app(
     trusted_proxies: Iterable[str] = (),
     cookie_name: str = COOKIE_NAME,
     setup_file: Path | None = None,
+    settings: PageSettings = DEFAULTS,
+    headline: HeadlineRule = headline,
+    cache_dir: str | Path | None = None,
     clock: Callable[[], datetime] = utc_now,
     ids: Callable[[], str] = uuid7,
 ) -> App:
@@ -67,19 +74,25 @@ def build_app(
         migrate: bring an older store up to date before it is opened; otherwise opening one raises
             SchemaOutdated.
         devmode: serve gRPC reflection, and let the account live that `statusthing serve --devmode`
-            makes.
+            makes; have pages follow edits of templates and assets, and tell where a template
+            failed.
         cors_origins: the origins, such as "https://status.example.com", whose pages may make every
             call that their visitors may; pages of any other origin may only read.
         trusted_proxies: the addresses, or networks such as "10.0.0.0/8", of proxies whose
             `X-Forwarded-*` headers count; those of anybody else are ignored.
         cookie_name: of the cookie of a session.
         setup_file: a file with a setup link, which is removed once there is an admin.
+        settings: the title, the colours and the links of the pages.
+        headline: makes the headline of the kinds in force, see `statusthing.web.headline`.
+        cache_dir: a folder that keeps what the pages show, so that they are there after a restart
+            without the store; None keeps nothing.
         clock: see `StatusThing`.
         ids: see `StatusThing`.
 
     Raises:
         UserMistake: one of `cors_origins` is not the origin of a page, one of `trusted_proxies` no
-            address, or `cookie_name` not the name of a cookie.
+            address, `cookie_name` not the name of a cookie, or `cache_dir` no folder that can be
+            written to.
     """
     return App(
         StatusThing(store, clock=clock, ids=ids, access=Access(access), devmode=devmode),
@@ -91,6 +104,9 @@ def build_app(
         trusted_proxies=trusted_proxies,
         cookie_name=cookie_name,
         setup_file=setup_file,
+        settings=settings,
+        headline=headline,
+        shelf=None if cache_dir is None else Shelf(Path(cache_dir), store.url),
     )
 
 
@@ -113,6 +129,9 @@ class App:
         trusted_proxies: Iterable[str],
         cookie_name: str,
         setup_file: Path | None,
+        settings: PageSettings,
+        headline: HeadlineRule,
+        shelf: Shelf | None,
     ) -> None:
         if not _COOKIE_NAME.fullmatch(cookie_name):
             msg = f"a cookie cannot be called {cookie_name!r}: use letters, digits, _ . and -"
@@ -121,6 +140,7 @@ class App:
         cors_origins = frozenset(cors_origins)
         callers = Callers(st.accounts, self._ready, identify, cookie_name, cors_origins)
         self._proxies = Proxies(trusted_proxies)
+        self._is_public = st.access is Access.PUBLIC
         self._defaults = defaults
         self._migrate = migrate
         self._opened = False
@@ -136,7 +156,22 @@ class App:
         )
         self._rpcs = rpc.methods.keys()
         self._cors = Cors(rpc, origins=cors_origins, public=rpc.public)
-        self._router = Router(routes(st, self._ready), redirect_slashes=False, default=self._cors)
+        self._site = Site(
+            st,
+            self._ready,
+            callers,
+            PATHS,
+            settings=settings,
+            headline=headline,
+            shelf=shelf,
+            setup_file=setup_file,
+            devmode=devmode,
+        )
+        self._router = Router(
+            routes(self._site),
+            redirect_slashes=False,
+            default=or_missing(self._site, self._cors),
+        )
 
     async def __call__(
         self,
@@ -154,7 +189,7 @@ class App:
 
     async def __aenter__(self) -> None:
         # Nothing is returned: Starlette would take it for the state that requests share.
-        await self._ready()
+        await self._start()
 
     async def __aexit__(self, *_: object) -> None:
         await self._close()
@@ -179,8 +214,19 @@ class App:
             raise
         self._opened = True
 
+    async def _start(self) -> None:
+        try:
+            await self._ready()
+        except StoreUnavailable as error:
+            if not self._site.live.away:
+                raise
+            _log.error("serving what was last known until the store is back: %s", with_cause(error))
+        if self._site.live.away:
+            self._site.live.watch()
+
     async def _close(self) -> None:
         self._opened = False
+        await self._site.live.close()
         await self.st.store.close()
 
     async def _lifespan(
@@ -190,7 +236,7 @@ class App:
     ) -> None:
         await receive()
         try:
-            await self._ready()
+            await self._start()
         except Exception as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             raise
@@ -209,6 +255,8 @@ class App:
         scope = self._proxies.seen_through(scope)
         correlation_id.set(secrets.token_hex(8))
         secure = SECURE_TLS if scope.get("scheme") == "https" else SECURE
+        if not self._is_public:
+            secure = [*secure, NOINDEX]
         status = 0
 
         async def watched_send(message: Any) -> None:
@@ -219,9 +267,25 @@ class App:
             await send(message)
 
         try:
-            # Most requests are RPCs, whose addresses need no search.
-            answer = self._cors if mounted_path(scope) in self._rpcs else self._router
-            await answer(scope, receive, watched_send)
+            path = mounted_path(scope)
+            at_hand = None
+            if (
+                self._is_public
+                and path == "/"
+                and scope["method"] == "GET"
+                and not scope["query_string"]
+            ):
+                at_hand = self._site.pages.at_hand(scope)
+            if at_hand is not None:
+                # Most visitors: with the page made and fresh, there is nothing else to do.
+                await receive()
+                for message in at_hand:
+                    await watched_send(message)
+            elif path in self._rpcs:
+                # Most requests besides are RPCs, whose addresses need no search.
+                await self._cors(scope, receive, watched_send)
+            else:
+                await self._router(scope, receive, watched_send)
         finally:
             path = scope["path"]
             # Never the query string: a GET carries its message there.

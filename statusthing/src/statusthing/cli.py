@@ -78,7 +78,7 @@ def command() -> None:
     is_flag=True,
     envvar=["STATUSTHING_DEVMODE"],
     callback=None,  # empty is off
-    help="Serve gRPC reflection.",
+    help="Serve gRPC reflection; have pages follow edits of templates and assets.",
 )
 @_option(
     "--cors-origin",
@@ -88,6 +88,13 @@ def command() -> None:
     envvar=["STATUSTHING_CORS_ORIGIN"],
     callback=None,  # empty is no origin
     help="Let pages of https://this.origin write, not only read; may be given several times.",
+)
+@_option(
+    "--cache-dir",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    envvar=["STATUSTHING_CACHE_DIR"],
+    help="Keep what the pages show here, to have it after a restart without the store.",
 )
 @_option(
     "--certfile",
@@ -117,6 +124,7 @@ def serve(
     *,
     devmode: bool,
     cors_origins: tuple[str, ...],
+    cache_dir: Path | None,
     certfile: Path | None,
     keyfile: Path | None,
     workers: int,
@@ -140,7 +148,8 @@ def serve(
         raise UserMistake(msg)
     tls = tls_context(certfile, keyfile)
     logformat.configure()
-    site = _Site(store, certfile, keyfile, {"devmode": devmode, "cors_origins": cors_origins})
+    options = {"devmode": devmode, "cors_origins": cors_origins, "cache_dir": cache_dir}
+    site = _Site(store, certfile, keyfile, options)
 
     with server.listen(addr) as listener, failures_named(store):
 

@@ -140,6 +140,13 @@ class PermissionDenied(RequestError):
     """The caller is known, but lacks the role."""
 
 
+class SetupLinkInvalid(PermissionDenied):
+    """The link does not make the first admin: it never did, or it is too old."""
+
+    def __init__(self) -> None:
+        super().__init__("this setup link is not valid, or not any more")
+
+
 class LastAdmin(RequestError):
     """Nobody could manage users any more after that."""
 

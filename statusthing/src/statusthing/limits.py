@@ -59,6 +59,9 @@ A call is in flight once all of its request has come: clients that send half of 
 STREAMS = 256
 """How many streaming calls may be open, counted apart; any further one is `unavailable`."""
 
+EVENT_STREAMS = 256
+"""How many pages may listen for changes, counted apart; any further one is told to come back."""
+
 CALLS_OF_A_CONNECTION = 100
 """How many calls may be in flight on one HTTP/2 connection; clients queue the others."""
 

@@ -20,6 +20,9 @@ SECURE: Headers = [
 SECURE_TLS: Headers = [*SECURE, (b"strict-transport-security", b"max-age=31536000")]
 """The headers of an answer over TLS; for a year, the browser then comes back over TLS only."""
 
+NOINDEX = (b"x-robots-tag", b"noindex")
+"""Keeps a page that is not for everybody out of the indexes of search engines."""
+
 
 def with_missing(headers: Iterable[tuple[bytes, bytes]], wanted: Headers) -> Headers:
     """Return headers with those of `wanted` that are not among them."""

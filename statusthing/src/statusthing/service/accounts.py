@@ -20,6 +20,7 @@ from statusthing.errors import (
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    SetupLinkInvalid,
     StoreError,
     Unauthenticated,
 )
@@ -59,7 +60,6 @@ _MOST_KNOWN = 1_024
 _MOST_AGENT = 300
 _SWEEP = 100
 _WRONG = "the username or the password is wrong"
-_NO_LINK = "this setup link is not valid, or not any more"
 
 
 class WriteFor(Protocol):
@@ -353,7 +353,7 @@ class Accounts:
 
         Raises:
             NotFound: setup is done.
-            PermissionDenied: the link is wrong, or too old.
+            SetupLinkInvalid: the link is wrong, or too old.
             StoreError: the store cannot say.
         """
         now = self._clock()
@@ -365,7 +365,7 @@ class Accounts:
         for link in tx.find(Query(SetupLink, {"id": digest(secret)})):
             if link.expires > now:
                 return
-        raise PermissionDenied(_NO_LINK)
+        raise SetupLinkInvalid
 
     async def set_up(
         self,
@@ -390,7 +390,7 @@ class Accounts:
         Raises:
             InvalidArgument: a value breaks a rule.
             NotFound: setup is done; somebody else may have been faster.
-            PermissionDenied: the link is wrong, or too old.
+            SetupLinkInvalid: the link is wrong, or too old.
             TooBusy: too many passwords are being hashed.
         """
         checks.name("username", username)

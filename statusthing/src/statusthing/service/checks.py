@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+from statusthing.colors import canonical
 from statusthing.errors import InvalidArgument
 from statusthing.model import Role, StatusKind
 from statusthing.service.messages import Kind, RoleInput
@@ -24,35 +25,12 @@ MAX_IMAGE = 100_000
 
 _LINE_BREAKING = "\t\n\r"
 _ID = re.compile(r"[A-Za-z0-9._~-]{1,64}")
-_HEX_COLOR = re.compile(r"#(?:[0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})")
 _KINDS = tuple(StatusKind)
 _ROLES = tuple(Role)
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _WEB_URL = re.compile(r"https?://[^\s/][^\s]*", re.IGNORECASE)
 _OWN_IMAGE = re.compile(r"/(?![/\\])[^\s\\]*|data:image/(?:png|jpeg|gif|webp|svg\+xml)[;,][^\s]*")
 _LINK = re.compile(r"\S.* (?:https?://[^\s/]\S*|mailto:\S+@\S+)")
-
-# CSS Color Module Level 4, section 6.1, https://www.w3.org/TR/css-color-4/#named-colors
-_NAMED_COLORS = frozenset(
-    """
-    aliceblue antiquewhite aqua aquamarine azure beige bisque black blanchedalmond blue blueviolet
-    brown burlywood cadetblue chartreuse chocolate coral cornflowerblue cornsilk crimson cyan
-    darkblue darkcyan darkgoldenrod darkgray darkgreen darkgrey darkkhaki darkmagenta darkolivegreen
-    darkorange darkorchid darkred darksalmon darkseagreen darkslateblue darkslategray darkslategrey
-    darkturquoise darkviolet deeppink deepskyblue dimgray dimgrey dodgerblue firebrick floralwhite
-    forestgreen fuchsia gainsboro ghostwhite gold goldenrod gray green greenyellow grey honeydew
-    hotpink indianred indigo ivory khaki lavender lavenderblush lawngreen lemonchiffon lightblue
-    lightcoral lightcyan lightgoldenrodyellow lightgray lightgreen lightgrey lightpink lightsalmon
-    lightseagreen lightskyblue lightslategray lightslategrey lightsteelblue lightyellow lime
-    limegreen linen magenta maroon mediumaquamarine mediumblue mediumorchid mediumpurple
-    mediumseagreen mediumslateblue mediumspringgreen mediumturquoise mediumvioletred midnightblue
-    mintcream mistyrose moccasin navajowhite navy oldlace olive olivedrab orange orangered orchid
-    palegoldenrod palegreen paleturquoise palevioletred papayawhip peachpuff peru pink plum
-    powderblue purple rebeccapurple red rosybrown royalblue saddlebrown salmon sandybrown seagreen
-    seashell sienna silver skyblue slateblue slategray slategrey snow springgreen steelblue tan teal
-    thistle tomato turquoise violet wheat white whitesmoke yellow yellowgreen
-    """.split()  # noqa: SIM905 - a list of 148 strings would be read by nobody
-)
 
 
 def name(field: str, value: str) -> str:
@@ -75,7 +53,7 @@ def note_text(field: str, value: str) -> str:
 
 def color(field: str, value: str) -> str:
     """Require `#rgb`, `#rrggbb` or a colour that CSS names, in any case."""
-    if not _HEX_COLOR.fullmatch(value) and not (value.isascii() and value.lower() in _NAMED_COLORS):
+    if canonical(value) is None:
         raise InvalidArgument(field, "must be #rgb, #rrggbb or a named CSS colour")
     return value
 

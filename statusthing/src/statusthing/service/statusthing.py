@@ -13,6 +13,7 @@ from statusthing.access import HERE, TRUSTED, Access, Origin, Principal, Role, r
 from statusthing.errors import DeadlineExceeded, RequestError
 from statusthing.model import View
 from statusthing.service.accounts import Accounts, Hashes
+from statusthing.service.board import Board, Heads, ItemNotes, board, heads, item_notes
 from statusthing.service.credentials import new_token_secret, renewed
 from statusthing.service.idempotency import once
 from statusthing.service.messages import AddTokenRequest, Answer, Request
@@ -52,7 +53,7 @@ class StatusThing:
     Attributes:
         accounts: signing in, sessions, and whom credentials belong to.
         access: as given.
-        written: the highest revision that was written through this object.
+        written: the highest revision of a write that was acknowledged here, 0 before the first.
     """
 
     def __init__(
@@ -158,6 +159,35 @@ class StatusThing:
     async def revision(self) -> int:
         """Return the store's head revision."""
         return await self.store.read(lambda tx: tx.revision)
+
+    def now(self) -> datetime:
+        """Return the present, by the clock that this service was given."""
+        return self._clock()
+
+    async def heads(self) -> Heads:
+        """Return where the store is."""
+        return await self.store.read(heads)
+
+    async def wait(self, after: int) -> int:
+        """Return the store's head revision once it is above `after`, whoever moved it."""
+        return await self.store.wait(after)
+
+    async def board(self) -> Board:
+        """Return what the public page shows."""
+        return await self.store.read(board(self._clock()))
+
+    async def item_notes(self, item_id: str, *, before: str = "") -> ItemNotes:
+        """Return an item with a page of its notes, newest first.
+
+        Args:
+            item_id: the item.
+            before: `older` of the page before; empty for the newest notes.
+
+        Raises:
+            NotFound: there is none.
+            InvalidArgument: no page has such an `older`.
+        """
+        return await self.store.read(item_notes(item_id, before))
 
     async def setup_link(self) -> str | None:
         """Return the path and query of a page that makes the first admin; see `Accounts`."""

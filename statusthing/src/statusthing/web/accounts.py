@@ -18,6 +18,7 @@ from statusthing.errors import (
 )
 from statusthing.identity import origin_of
 from statusthing.service.credentials import LONGEST
+from statusthing.web.failures import sentence
 from statusthing.web.forms import read_form
 from statusthing.web.site import Site
 from statusthing.web.urls import prefix_of
@@ -77,7 +78,7 @@ async def sign_in(site: Site, request: Request) -> Response:
             error,
             next=following,
             username=username,
-            error=_sentence(error),
+            error=sentence(error),
         )
     await _end_old(site, request)
     return _signed_in(site, request, secret, following or site.url(request)("admin"))
@@ -125,7 +126,7 @@ async def set_up(site: Site, request: Request) -> Response:
             token=token,
             username=username,
             email=email,
-            error=_sentence(error),
+            error=sentence(error),
             field=error.field if isinstance(error, InvalidArgument) else "",
         )
     if site.setup_file is not None:
@@ -144,14 +145,7 @@ def _refused(
         headers["retry-after"] = "1"
     elif isinstance(refusal, Unauthenticated):
         headers["www-authenticate"] = "Bearer"
-    return site.page(
-        request, template, status=_REFUSALS[type(refusal)], headers=headers, **context
-    )
-
-
-def _sentence(error: RequestError) -> str:
-    text = str(error)
-    return f"{text[:1].upper()}{text[1:]}."
+    return site.page(request, template, status=_REFUSALS[type(refusal)], headers=headers, **context)
 
 
 async def _end_old(site: Site, request: Request) -> None:

@@ -1,68 +1,122 @@
-"""Every address that a browser or a probe may ask for."""
+"""Every address that a browser or a probe may ask for, in one table.
+
+To add a page: a row here, a handler `async def handler(site, request) -> Response`, and a template
+that extends `layout.html`. Handlers and templates write URLs by the name of a row, see
+`statusthing.web.urls`.
+"""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from statusthing.errors import StoreError, UserMistake, with_cause
-from statusthing.service import StatusThing
+from statusthing.access import ANONYMOUS, Principal, permitted, require
+from statusthing.asgi import ASGIApp, Receive, Scope, Send
+from statusthing.web import accounts, admin, events, files, probes, public
+from statusthing.web.failures import Missing, failed, wants_html
+from statusthing.web.site import Site
 
-_log = logging.getLogger("statusthing.web")
+Handler = Callable[[Site, Request], Awaitable[Response]]
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>StatusThing</title>
-</head>
-<body>
-<h1>StatusThing</h1>
-<p>This server is up. Items, their statuses and their notes are kept and read through its API:
-gRPC, gRPC-Web, Connect and plain HTTP POST with JSON, all at this address.</p>
-</body>
-</html>
-"""
-
-_PAGE_HEADERS = {
-    "cache-control": "no-cache",
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
-
-_PROBE_HEADERS = {"cache-control": "no-store"}
+_READ = ("GET", "HEAD")
+_POST = ("POST",)
 
 
-def routes(st: StatusThing, ready: Callable[[], Awaitable[None]]) -> list[Route]:
-    """Return the routes.
+class Row(NamedTuple):
+    """One address.
 
-    Args:
-        st: the service.
-        ready: is awaited before anything reads the store.
+    Attributes:
+        name: what URLs are built by.
+        path: below the prefix, with parameters as `{name}`.
+        methods: of HTTP.
+        handler: answers.
+        operation: whose row in `statusthing.access.PERMISSIONS` guards it.
+        known: whether it is of interest who asks, even if anybody may.
     """
 
-    async def front_page(_: Request) -> Response:
-        return HTMLResponse(_PAGE, headers=_PAGE_HEADERS)
+    name: str
+    path: str
+    methods: tuple[str, ...]
+    handler: Handler
+    operation: str
+    known: bool = True
 
-    async def healthz(_: Request) -> Response:
-        """Tell that the process answers."""
-        return JSONResponse({"status": "ok"}, headers=_PROBE_HEADERS)
 
-    async def readyz(_: Request) -> Response:
-        """Return whether the store answers too."""
+ROUTES = (
+    Row("front", "/", _READ, public.front, "ViewPage", known=False),
+    Row("item", "/items/{id}", _READ, public.item, "ViewPage", known=False),
+    Row("status", "/status.json", _READ, public.status, "ViewPage", known=False),
+    Row("events", "/events", _READ, events.events, "ViewPage", known=False),
+    Row("palette", "/palette.css", _READ, files.palette, "GetAsset", known=False),
+    Row("asset", "/static/{name}", _READ, files.asset, "GetAsset", known=False),
+    Row("reloads", "/devmode/reloads", _READ, events.reloads, "GetAsset", known=False),
+    Row("healthz", "/healthz", _READ, probes.healthz, "CheckHealth", known=False),
+    Row("readyz", "/readyz", _READ, probes.readyz, "CheckHealth", known=False),
+    Row("admin", "/admin", _READ, admin.home, "ViewAdmin"),
+    Row("sign_in_page", "/admin/login", _READ, accounts.sign_in_page, "SignIn"),
+    Row("sign_in", "/admin/login", _POST, accounts.sign_in, "SignIn"),
+    Row("sign_out", "/admin/logout", _POST, accounts.sign_out, "SignOut"),
+    Row("setup_page", "/setup", _READ, accounts.setup_page, "SetUp"),
+    Row("set_up", "/setup", _POST, accounts.set_up, "SetUp"),
+)
+
+_OWN_LOGIN = frozenset({"SignIn", "SignOut", "SetUp"})
+"""What is there only as long as people sign in here, and not at the host."""
+
+PATHS = {row.name: row.path for row in ROUTES}
+
+
+def routes(site: Site) -> list[Route]:
+    """Return the routes of a site."""
+    return [
+        Route(row.path, _endpoint(site, row), name=row.name, methods=list(row.methods))
+        for row in ROUTES
+    ]
+
+
+def _endpoint(site: Site, row: Row) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
         try:
-            await ready()
-            await st.revision()
-        except (StoreError, UserMistake) as error:
-            _log.error("not ready: %s", with_cause(error))
-            answer = {"status": "unavailable", "reason": "the store does not answer"}
-            return JSONResponse(answer, status_code=503, headers=_PROBE_HEADERS)
-        return JSONResponse({"status": "ok"}, headers=_PROBE_HEADERS)
+            request.state.principal = await _admitted(site, row, request)
+            return await row.handler(site, request)
+        except Exception as error:  # noqa: BLE001 - each becomes a page
+            return failed(site, request, error)
 
-    return [Route("/", front_page), Route("/healthz", healthz), Route("/readyz", readyz)]
+    return endpoint
+
+
+async def _admitted(site: Site, row: Row, request: Request) -> Principal:
+    """Return who asks, if they may, before the body is read.
+
+    What everybody may see does not depend on whether the store can tell whose session it is.
+    """
+    access = site.st.access
+    if row.operation in _OWN_LOGIN and not site.callers.has_sessions:
+        raise Missing
+    if not row.known and permitted(ANONYMOUS, row.operation, access):
+        return ANONYMOUS
+    principal = await site.callers.of_page(request.scope)
+    require(principal, row.operation, access)
+    return principal
+
+
+def or_missing(site: Site, otherwise: ASGIApp) -> ASGIApp:
+    """Return what answers where there is no route.
+
+    Args:
+        site: whose page about it a browser gets.
+        otherwise: answers everybody else.
+    """
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] in _READ and wants_html(scope):
+            response: Any = failed(site, Request(scope), Missing())
+            await response(scope, receive, send)
+        else:
+            await otherwise(scope, receive, send)
+
+    return answer

@@ -1,0 +1,165 @@
+"""What a browser gets instead of a page: each error says what happened and what one can do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import Scope
+
+from statusthing import errors
+from statusthing.asgi import correlation_id, mounted_path
+from statusthing.web.answers import SECURITY, UNKEPT
+from statusthing.web.site import Site
+from statusthing.web.templates import where
+from statusthing.web.urls import prefix_of
+
+_log = logging.getLogger("statusthing.web")
+
+
+class Missing(errors.RequestError):
+    """There is no such page."""
+
+
+class Failure(NamedTuple):
+    """How an error is told.
+
+    Attributes:
+        status: of HTTP.
+        title: what happened.
+        text: what one can do.
+        headers: further ones.
+    """
+
+    status: int
+    title: str
+    text: str
+    headers: Mapping[str, str] = MappingProxyType({})
+
+
+_CODES = MappingProxyType(
+    {
+        400: "invalid_argument",
+        401: "unauthenticated",
+        403: "permission_denied",
+        404: "not_found",
+        503: "unavailable",
+    }
+)
+"""What programs are told instead of a title, as the API spells it."""
+
+_SEE_OTHER = 303
+
+_AWAY = Failure(
+    503,
+    "The status is not known right now",
+    "The server is running, but cannot read its data, and has no earlier state to show. "
+    "Try again in a moment.",
+    MappingProxyType({"retry-after": "5"}),
+)
+
+FAILURES: Mapping[type[Exception], Failure] = MappingProxyType(
+    {
+        Missing: Failure(
+            404, "There is no such page", "It may have been moved, or the address has a mistake."
+        ),
+        errors.NotFound: Failure(
+            404, "There is no such page", "What it was about may have been deleted."
+        ),
+        errors.Unauthenticated: Failure(
+            401,
+            "Sign in to see this",
+            "This page is not for everybody.",
+            MappingProxyType({"www-authenticate": "Bearer"}),
+        ),
+        errors.SetupLinkInvalid: Failure(
+            403,
+            "This setup link does not work",
+            "A link is good for 24 hours, until there is an admin. The server makes another one "
+            "when it starts again; or make an account with: statusthing user add NAME --role admin",
+        ),
+        errors.PermissionDenied: Failure(403, "You may not do this", ""),
+        errors.InvalidArgument: Failure(
+            400, "This address makes no sense", "Go to the front page and start from there."
+        ),
+        errors.StoreUnavailable: _AWAY,
+        errors.SchemaMismatch: _AWAY,
+        errors.UserMistake: _AWAY,
+    }
+)
+"""By class of error; a subclass is told as its class is."""
+
+
+def failed(site: Site, request: Request, error: Exception) -> Response:
+    """Return the page about an error.
+
+    What was not foreseen is logged with a correlation id, and the page tells no more than that id.
+    In devmode it also tells where a template failed.
+    """
+    if isinstance(error, errors.Unauthenticated) and _can_sign_in(site, request):
+        scope = request.scope
+        here = prefix_of(scope) + mounted_path(scope)
+        query = f"?{request.url.query}" if request.url.query else ""
+        signing_in = site.url(request)("sign_in_page", query={"next": here + query})
+        return RedirectResponse(signing_in, _SEE_OTHER, {"cache-control": UNKEPT})
+    found = next((FAILURES[each] for each in type(error).__mro__ if each in FAILURES), None)
+    detail = ""
+    if found is None:
+        id = correlation_id.get()
+        _log.error(
+            "unexpected error, correlation id %s", id, exc_info=error, extra={"correlation_id": id}
+        )
+        text = f"The operator can find out why with this id: {id}"
+        found = Failure(500, "Something went wrong here", text)
+        detail = where(error) if site.devmode else ""
+    elif found is _AWAY:
+        _log.error("the store cannot serve: %s", errors.with_cause(error))
+    elif isinstance(error, errors.PermissionDenied):
+        found = found._replace(text=found.text or sentence(error))
+    if request.url.path.endswith(".json"):
+        return JSONResponse(
+            {"code": _CODES.get(found.status, "internal"), "message": found.title},
+            found.status,
+            {"cache-control": UNKEPT, **SECURITY, **found.headers},
+        )
+    try:
+        return site.page(
+            request,
+            "error.html",
+            status=found.status,
+            headers=found.headers,
+            title=found.title,
+            text=found.text,
+            detail=detail,
+        )
+    except Exception:  # noqa: BLE001 - the layout itself may be what is broken
+        _log.exception("the page about an error failed")
+        return PlainTextResponse(
+            f"{found.title}. {found.text}\n{detail}",
+            status_code=found.status,
+            headers={"cache-control": UNKEPT, **SECURITY, **found.headers},
+        )
+
+
+def sentence(error: Exception) -> str:
+    """Return what an error says as a sentence."""
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _can_sign_in(site: Site, request: Request) -> bool:
+    return (
+        site.callers.has_sessions
+        and request.method in {"GET", "HEAD"}
+        and wants_html(request.scope)
+        and "authorization" not in request.headers
+    )
+
+
+def wants_html(scope: Scope) -> bool:
+    """Tell whether it is a browser that opens a page: other clients do not name HTML."""
+    return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
