@@ -306,6 +306,15 @@ def test_text_that_became_markup_is_found(page: str, finding: str) -> None:
     assert any(finding in found for found in findings), findings
 
 
+@pytest.mark.parametrize("name", ["script", "style"])
+def test_another_script_or_style_is_found(name: str) -> None:
+    """What is in these elements is code, never what the page shows."""
+    page, reference = (f"<!doctype html><p><{name}>{text}</{name}>" for text in ("a", "b"))
+
+    [finding] = injected(page, reference, note_class="note")
+    assert finding.endswith(f"/{name}: has another text: 'a'")
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [
