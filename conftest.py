@@ -17,8 +17,10 @@ from tests.postgres import Postgres, any_server
 import statusthing_postgres  # noqa: F401
 import statusthing_sqlite  # noqa: F401
 
-# Prints what the conformance kit found, when the tests are spread over processes too.
-pytest_plugins = ["statusthing.testing.report"]
+pytest_plugins = [
+    "statusthing.testing.report",  # prints what the conformance kit found, spread or not
+    "tests.browser",
+]
 
 
 @pytest.fixture(scope="session")
