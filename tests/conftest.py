@@ -1,12 +1,15 @@
 """A real server process, and callers of one interface that speak JSON or gRPC to it.
 
 Tests that take `client` run over every store and both protocols. They share the servers, so each
-makes records of its own, under names that no other test uses.
+makes records of its own, under names that no other test uses. All callers send the token of an
+admin, except those of `server.anonymous`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import functools
 import json
 import os
 import select
@@ -15,10 +18,10 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, chdir, closing, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -31,7 +34,9 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status as RpcStatus
+from tests import tokens
 
+from statusthing.registry import open_store
 from statusthing.v1 import services_pb2
 
 SECONDS = 10.0  # the bound of everything that is waited for
@@ -61,6 +66,9 @@ HTTP_STATUS = {
 
 SERVE = (str(Path(sys.executable).with_name("statusthing")), "serve", "--addr=127.0.0.1:0")
 """The command, on a free port; the store is wanting."""
+
+DEFAULT_STORE = "sqlite:///statusthing.db"
+MEMORY = "memory://"
 
 JSON = "application/json"
 
@@ -127,12 +135,24 @@ class Server:
         data: where it says its data is.
         log: the file that its standard error goes to.
         pid: the number of its process.
+        token: what its callers send; empty if they are anonymous.
     """
 
     url: str
     data: str
     log: Path
     pid: int
+    token: str
+
+    @property
+    def anonymous(self) -> Server:
+        """The same server, for callers who do not say who they are."""
+        return replace(self, token="")
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The headers that say who is calling."""
+        return {"authorization": f"Bearer {self.token}"} if self.token else {}
 
     @property
     def address(self) -> str:
@@ -142,6 +162,7 @@ class Server:
     @contextmanager
     def http(self, **headers: str) -> Iterator[httpx.Client]:
         """An HTTP/1.1 client that adds these headers to its requests."""
+        headers = self.credentials | headers
         with httpx.Client(base_url=self.url, headers=headers, timeout=SECONDS) as client:
             yield client
 
@@ -165,7 +186,8 @@ class Server:
         with grpc.insecure_channel(self.address, options=settings) as channel:
 
             def call(rpc: str, /, **fields: Any) -> Result:
-                return grpc_result(channel, rpc, ParseDict(fields, request_of(rpc)))
+                request = ParseDict(fields, request_of(rpc))
+                return grpc_result(channel, rpc, request, self.credentials)
 
             yield Client(call)
 
@@ -258,7 +280,9 @@ def json_result(response: httpx.Response) -> Result:
     return Result(code, {}, message=body["message"], details=details)
 
 
-def grpc_result(channel: grpc.Channel, rpc: str, request: Message) -> Result:
+def grpc_result(
+    channel: grpc.Channel, rpc: str, request: Message, metadata: Mapping[str, str]
+) -> Result:
     """Make a gRPC call, and read what it came to."""
     method = METHODS[rpc]
     response = getattr(services_pb2, method.output_type.name)
@@ -267,7 +291,7 @@ def grpc_result(channel: grpc.Channel, rpc: str, request: Message) -> Result:
         request_serializer=type(request).SerializeToString,
         response_deserializer=response.FromString,
     )
-    ended = call.future(request, timeout=SECONDS)
+    ended = call.future(request, timeout=SECONDS, metadata=tuple(metadata.items()))
     code = ended.code().name.lower()
     if code == "ok":
         revision = int(dict(ended.initial_metadata())["statusthing-revision"])
@@ -284,9 +308,32 @@ def request_of(rpc: str) -> Message:
     return request
 
 
+def serving_store(folder: Path, *command: str) -> AbstractContextManager[Server]:
+    """Run a command `... serve --store=URL` in `folder`, over a store with a token for its callers.
+
+    Without `--store` it is the command's own default.
+    """
+    named = (part.removeprefix("--store=") for part in command if part.startswith("--store="))
+    url = next(named, DEFAULT_STORE)
+    if url == MEMORY:
+        start = command.index("serve")
+        others = (part for part in command[start:] if not part.startswith("--store="))
+        program = (sys.executable, tokens.__file__, *others, f"--store={tokens.REMEMBERED}")
+        return serving(folder, *program, token=None)
+    with chdir(folder):
+        token = asyncio.run(tokens.add_token(open_store(url)))
+    return serving(folder, *command, token=token)
+
+
 @contextmanager
-def serving(folder: Path, *command: str) -> Iterator[Server]:
-    """Run a command that serves, in `folder`; it has to end well when it is told to."""
+def serving(folder: Path, *command: str, token: str | None = "") -> Iterator[Server]:
+    """Run a command that serves, in `folder`; it has to end well when it is told to.
+
+    Args:
+        folder: where it runs.
+        command: it, with its arguments.
+        token: what callers send; None if the command prints it.
+    """
     environment = {k: v for k, v in os.environ.items() if not k.startswith("STATUSTHING_")}
     # So that glibc gives back what is free, and no attack hides in what an earlier one has left:
     # https://man7.org/linux/man-pages/man3/mallopt.3.html
@@ -302,8 +349,10 @@ def serving(folder: Path, *command: str) -> Iterator[Server]:
             stderr=errors,
         )
     try:
+        if token is None:
+            token = printed(process, "token ", log)
         url = printed(process, "listening on ", log)
-        yield Server(url, printed(process, "data in ", log), log, process.pid)
+        yield Server(url, printed(process, "data in ", log), log, process.pid, token)
     finally:
         process.terminate()
         try:
@@ -326,7 +375,7 @@ def printed(process: subprocess.Popen[bytes], start: str, log: Path) -> str:
 @pytest.fixture
 def serve(tmp_path: Path) -> Callable[..., AbstractContextManager[Server]]:
     """Runs a server of the test's own, with the options given, its data in `tmp_path`."""
-    return lambda *options: serving(tmp_path, *SERVE, *options)
+    return lambda *options: serving_store(tmp_path, *SERVE, *options)
 
 
 @pytest.fixture(scope="session")
@@ -334,17 +383,17 @@ def serve_shared(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., AbstractContextManager[Server]]:
     """Runs a server that tests share, with the options given, its data in a folder of its own."""
-    return lambda *options: serving(tmp_path_factory.mktemp("server"), *SERVE, *options)
+    return lambda *options: serving_store(tmp_path_factory.mktemp("server"), *SERVE, *options)
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., AbstractContextManager[Server]]:
-    """Runs a program that serves, in `tmp_path`."""
-    return lambda *command: serving(tmp_path, *command)
+    """Runs a program that serves, in `tmp_path`; its callers send `token=`, if any."""
+    return functools.partial(serving, tmp_path)
 
 
 STORES: dict[str, Callable[[Path, pytest.FixtureRequest], AbstractContextManager[str]]] = {
-    "memory": lambda *_: nullcontext("memory://"),
+    "memory": lambda *_: nullcontext(MEMORY),
     "sqlite": lambda folder, _: nullcontext(f"sqlite:///{folder}/statusthing.db"),
     "postgres": lambda _, request: request.getfixturevalue("postgres").database(),
 }
@@ -359,7 +408,7 @@ def server(
     folder = tmp_path_factory.mktemp("server")
     with (
         STORES[request.param](folder, request) as url,
-        serving(folder, *SERVE, f"--store={url}") as running,
+        serving_store(folder, *SERVE, f"--store={url}") as running,
     ):
         yield running
 
@@ -367,14 +416,14 @@ def server(
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The server that the tests of a module attack."""
-    with serving(tmp_path_factory.mktemp("target"), *SERVE, "--devmode") as running:
+    with serving_store(tmp_path_factory.mktemp("target"), *SERVE, "--devmode") as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def stocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server to attack that has five items, each with a megabyte of notes."""
-    with serving(tmp_path_factory.mktemp("stocked"), *SERVE) as running:
+    with serving_store(tmp_path_factory.mktemp("stocked"), *SERVE) as running:
         with running.json() as client:
             for number in range(5):
                 item = client.ok("AddItem", name=f"item {number}")["item"]
@@ -387,14 +436,14 @@ def stocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server to attack that waits a second for what others wait for half a minute or more."""
     seconds = {"HEADER": 0.5, "BODY": 0.5, "UNFINISHED": 1.0, "STALLED": 1.0}
-    with serving(tmp_path_factory.mktemp("impatient"), *with_limits(seconds)) as running:
+    with serving_store(tmp_path_factory.mktemp("impatient"), *with_limits(seconds)) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def brisk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server to attack that closes a connection without a call after a second."""
-    with serving(tmp_path_factory.mktemp("brisk"), *with_limits({"IDLE": 1.0})) as running:
+    with serving_store(tmp_path_factory.mktemp("brisk"), *with_limits({"IDLE": 1.0})) as running:
         yield running
 
 

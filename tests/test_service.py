@@ -269,6 +269,14 @@ def test_the_default_statuses_leave_a_used_store_alone(run: Run, service: Status
     assert len(run(service.statuses.list())) == 0
 
 
+def test_the_default_statuses_are_made_behind_a_token(run: Run, service: StatusThing) -> None:
+    """Whoever makes a token or a user before the first start misses no status."""
+    run(service.tokens.add(name="robot", role=Role.EDITOR))
+    run(service.add_default_statuses())
+
+    assert len(run(service.statuses.list())) == 8
+
+
 def test_opening_makes_no_statuses(run: Run) -> None:
     """A program that opens the service finds what the store holds, and no more."""
 

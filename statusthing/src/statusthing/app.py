@@ -70,7 +70,7 @@ def build_app(
         access: who may read: `public` for everybody, `private` for those who are known.
         identify: who is asking, in place of sessions and the pages to sign in; see
             `statusthing.identity.Identify`. Tokens work in either case.
-        defaults: make the default statuses in a store that never held anything.
+        defaults: make the default statuses in a store that never had anything to show.
         migrate: bring an older store up to date before it is opened; otherwise opening one raises
             SchemaOutdated.
         devmode: serve gRPC reflection, and let the account live that `statusthing serve --devmode`

@@ -140,8 +140,8 @@ def delete_status(request: DeleteStatusRequest) -> Callable[[Unit], DeleteStatus
 
 
 def add_defaults(unit: Unit) -> None:
-    """Add the default statuses to a store that never held anything."""
-    if unit.tx.revision > 1:
+    """Add the default statuses to a store that never had anything to show: users do not count."""
+    if unit.tx.public_revision:
         return
     for name, kind, color in DEFAULTS:
         unit.create(Status, name=name, kind=kind, color=color)

@@ -194,8 +194,8 @@ class StatusThing:
         return await self.accounts.setup_link()
 
     async def add_default_statuses(self) -> None:
-        """Make the default statuses, if nothing was ever written to the store."""
-        if await self.revision():
+        """Make the default statuses in a store that never had anything to show."""
+        if await self.store.read(lambda tx: tx.public_revision):
             return
         await self._write_for(add_defaults, TRUSTED, HERE, len(DEFAULTS))
 
