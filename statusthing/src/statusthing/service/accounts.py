@@ -23,7 +23,7 @@ from statusthing.errors import (
     StoreError,
     Unauthenticated,
 )
-from statusthing.model import Session, SetupLink, TokenUse, User
+from statusthing.model import Session, SetupLink, Token, TokenUse, User
 from statusthing.service import checks, credentials, throttle
 from statusthing.service.credentials import digest
 from statusthing.service.messages import (
@@ -60,6 +60,10 @@ _MOST_AGENT = 300
 _SWEEP = 100
 _WRONG = "the username or the password is wrong"
 _NO_LINK = "this setup link is not valid, or not any more"
+
+
+_Shown = tuple[type[Token | Session], str]
+"""What somebody has shown: of which kind, and its digest."""
 
 
 class WriteFor(Protocol):
@@ -108,7 +112,7 @@ class Accounts:
         self._write = write
         self._devmode = devmode
         self._passwords = Passwords()
-        self._known: dict[str, _Known] = {}
+        self._known: dict[_Shown, _Known] = {}
         self._noting: set[asyncio.Task[None]] = set()
 
     # Who somebody is
@@ -120,8 +124,7 @@ class Accounts:
             Unauthenticated: there is no such token, or it is over.
             StoreError: the store cannot say.
         """
-        key = digest(secret)
-        if key not in self._known and not credentials.is_token_secret(secret):
+        if not credentials.is_token_secret(secret):
             raise Unauthenticated("this is not a token of this server, or it is mistyped")
         now = self._clock()
 
@@ -131,7 +134,7 @@ class Accounts:
             [*uses] = tx.find(Query(TokenUse, {"id": token.id}))
             return principal, token.expires, not uses or uses[0].updated + SEEN_EVERY <= now
 
-        return await self._who(key, now, work)
+        return await self._who((Token, digest(secret)), now, work)
 
     async def by_session(self, secret: str) -> Principal:
         """Return who is signed in with the secret of a cookie.
@@ -148,11 +151,11 @@ class Accounts:
             principal = credentials.of_session(tx, session, now, devmode=self._devmode)
             return principal, session.expires, session.updated + SEEN_EVERY <= now
 
-        return await self._who(id, now, work)
+        return await self._who((Session, id), now, work)
 
     async def _who(
         self,
-        key: str,
+        key: _Shown,
         now: datetime,
         work: Callable[[Transaction], tuple[Principal, datetime | None, bool]],
     ) -> Principal:
@@ -163,11 +166,12 @@ class Accounts:
             and (known.expires is None or now < known.expires)
         ):
             return known.principal
-        began = time.monotonic()
+        began, cache = time.monotonic(), self._known
         principal, expires, is_news = await self._store.read(work)
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
-        self._known[key] = _Known(principal, began + KNOWN_SECONDS, expires)
+        if len(cache) >= _MOST_KNOWN:
+            cache.clear()
+        # Where `forget` was called meanwhile, nobody looks into this one any more.
+        cache[key] = _Known(principal, began + KNOWN_SECONDS, expires)
         if is_news:
             task = asyncio.create_task(self._note(principal, now))
             self._noting.add(task)
@@ -183,7 +187,7 @@ class Accounts:
 
     def forget(self) -> None:
         """Ask the store again who somebody is: something about it may have changed just now."""
-        self._known.clear()
+        self._known = {}
 
     # Passwords
 
