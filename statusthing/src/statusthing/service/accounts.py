@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -35,7 +35,7 @@ from statusthing.service.messages import (
 from statusthing.service.passwords import Passwords
 from statusthing.service.passwords import password as good_password
 from statusthing.service.unit import Unit
-from statusthing.service.users import MOST_SESSIONS, own_account, remove_user
+from statusthing.service.users import MOST_SESSIONS, own_account, remove_user, sets_password
 from statusthing.store import Query, Range, Store, Transaction
 
 T = TypeVar("T")
@@ -113,7 +113,7 @@ class Accounts:
         self._devmode = devmode
         self._passwords = Passwords()
         self._known: dict[_Shown, _Known] = {}
-        self._noting: set[asyncio.Task[None]] = set()
+        self._unfinished: set[asyncio.Task[Any]] = set()
 
     # Who somebody is
 
@@ -173,10 +173,14 @@ class Accounts:
         # Where `forget` was called meanwhile, nobody looks into this one any more.
         cache[key] = _Known(principal, began + KNOWN_SECONDS, expires)
         if is_news:
-            task = asyncio.create_task(self._note(principal, now))
-            self._noting.add(task)
-            task.add_done_callback(self._noting.discard)
+            self._in_background(self._note(principal, now))
         return principal
+
+    def _in_background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._unfinished.add(task)  # event loops hold on to no task
+        task.add_done_callback(self._unfinished.discard)
+        return task
 
     async def _note(self, principal: Principal, now: datetime) -> None:
         """Put down that a session or a token is in use; nobody waits for it."""
@@ -196,7 +200,7 @@ class Accounts:
         if isinstance(request, ChangePasswordRequest):
             proven = await self._prove(principal, request.current_password, origin)
             return Hashes(await self._passwords.hash(request.new_password), proven)
-        if isinstance(request, (AddUserRequest, UpdateUserRequest)) and request.password:
+        if isinstance(request, (AddUserRequest, UpdateUserRequest)) and sets_password(request):
             return Hashes(await self._passwords.hash(request.password))
         return Hashes()
 
@@ -219,21 +223,26 @@ class Accounts:
         if seconds:
             await asyncio.sleep(seconds)
         alive = user is not None and credentials.may_sign_in(user, devmode=self._devmode)
-        async with self._passwords.turn():
-            # Again: those who went before may have failed.
-            await self._store.read(check)
-            right = await self._passwords.verify(password, user.password_hash if user else None)
-            if right and alive:
-                return True
-            id = self._ids()
 
-            def count(tx: Transaction) -> None:
-                throttle.count_failure(tx, username, origin.address, now)
-                known = user.username if user else ""
-                throttle.keep_failure(tx, id, known, origin, now)
+        async def verify() -> bool:
+            async with self._passwords.turn():
+                # Again: those who went before may have failed.
+                await self._store.read(check)
+                right = await self._passwords.verify(password, user.password_hash if user else None)
+                if right and alive:
+                    return True
+                id = self._ids()
 
-            await self._store.write(count, now=now)
-        return False
+                def count(tx: Transaction) -> None:
+                    throttle.count_failure(tx, username, origin.address, now)
+                    known = user.username if user else ""
+                    throttle.keep_failure(tx, id, known, origin, now)
+
+                await self._store.write(count, now=now)
+            return False
+
+        # Whoever does not wait for the answer has taken their turn, and failed, all the same.
+        return await asyncio.shield(self._in_background(verify()))
 
     # Sessions
 
@@ -397,10 +406,11 @@ class Accounts:
             PermissionDenied: the link is wrong, or too old.
             TooBusy: too many passwords are being hashed.
         """
+        # First of all: whoever has no link learns nothing but that.
+        await self.check_setup(token)
         checks.name("username", username)
         checks.email("email_address", email_address)
         good_password("password", password, username)
-        await self.check_setup(token)
         password_hash = await self._passwords.hash(password)
         now = self._clock()
         secret = credentials.new_secret()
@@ -418,7 +428,8 @@ class Accounts:
                 password_hash=password_hash,
                 role=Role.ADMIN,
             )
-            unit.tx.remove_where(Query(SetupLink), limit=_SWEEP)
+            while unit.tx.remove_where(Query(SetupLink), limit=_SWEEP) == _SWEEP:
+                pass
             _begin_session(unit, user, secret, origin.address, user_agent)
 
         await self._write(work, Principal(name="setup", role=Role.ADMIN), origin)
@@ -494,6 +505,8 @@ def _note_use(tx: Transaction, principal: Principal, now: datetime) -> None:
     if principal.token_id:
         _note_token(tx, principal.token_id, now)
     for session in tx.find(Query(Session, {"id": principal.session_id})):
+        if session.updated + SEEN_EVERY > now:
+            continue  # of several requests at once, another has put it down
         expires = min(now + credentials.IDLE, session.created + credentials.LONGEST)
         after = msgspec.structs.replace(
             session, updated=now, expires=expires, version=session.version + 1
