@@ -75,6 +75,20 @@ def instant(microseconds: int) -> datetime:
 DEFAULT_COLOR = "#5DFC0A"
 
 
+_UNSEEN = frozenset(
+    {"password", "current_password", "new_password", "password_hash", "digest", "secret"}
+)
+
+
+def repr_without_secrets(struct: msgspec.Struct) -> str:
+    """Write a struct as `repr` does, with `...` for what nobody may read in a log."""
+    fields = (
+        f"{field}={'...' if field in _UNSEEN else repr(getattr(struct, field))}"
+        for field in struct.__struct_fields__
+    )
+    return f"{type(struct).__name__}({', '.join(fields)})"
+
+
 # gc=False: immutable records cannot form reference cycles, and an answer makes and drops thousands.
 # https://jcristharif.com/msgspec/structs.html#disabling-garbage-collection-advanced
 
@@ -93,6 +107,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     created: datetime
     updated: datetime
     version: int = 1
+
+    __repr__ = repr_without_secrets
 
 
 class Status(Record, frozen=True, kw_only=True):
@@ -318,6 +334,8 @@ RECORDS: Mapping[type[Record], RecordSpec] = MappingProxyType(
 
 class View(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="camel", omit_defaults=True):
     """The base of all that callers see: encodes to the proto3 JSON of its message."""
+
+    __repr__ = repr_without_secrets
 
 
 class Timestamps(View, frozen=True, kw_only=True):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -24,7 +24,7 @@ from statusthing.errors import (
     StoreError,
     Unauthenticated,
 )
-from statusthing.model import Session, SetupLink, TokenUse, User
+from statusthing.model import Session, SetupLink, Token, TokenUse, User
 from statusthing.service import checks, credentials, throttle
 from statusthing.service.credentials import digest
 from statusthing.service.messages import (
@@ -36,7 +36,7 @@ from statusthing.service.messages import (
 from statusthing.service.passwords import Passwords
 from statusthing.service.passwords import password as good_password
 from statusthing.service.unit import Unit
-from statusthing.service.users import MOST_SESSIONS, own_account, remove_user
+from statusthing.service.users import MOST_SESSIONS, own_account, remove_user, sets_password
 from statusthing.store import Query, Range, Store, Transaction
 
 T = TypeVar("T")
@@ -60,6 +60,10 @@ _MOST_KNOWN = 1_024
 _MOST_AGENT = 300
 _SWEEP = 100
 _WRONG = "the username or the password is wrong"
+
+
+_Shown = tuple[type[Token | Session], str]
+"""What somebody has shown: of which kind, and its digest."""
 
 
 class WriteFor(Protocol):
@@ -108,8 +112,8 @@ class Accounts:
         self._write = write
         self._devmode = devmode
         self._passwords = Passwords()
-        self._known: dict[str, _Known] = {}
-        self._noting: set[asyncio.Task[None]] = set()
+        self._known: dict[_Shown, _Known] = {}
+        self._unfinished: set[asyncio.Task[Any]] = set()
 
     # Who somebody is
 
@@ -120,8 +124,7 @@ class Accounts:
             Unauthenticated: there is no such token, or it is over.
             StoreError: the store cannot say.
         """
-        key = digest(secret)
-        if key not in self._known and not credentials.is_token_secret(secret):
+        if not credentials.is_token_secret(secret):
             raise Unauthenticated("this is not a token of this server, or it is mistyped")
         now = self._clock()
 
@@ -131,7 +134,7 @@ class Accounts:
             [*uses] = tx.find(Query(TokenUse, {"id": token.id}))
             return principal, token.expires, not uses or uses[0].updated + SEEN_EVERY <= now
 
-        return await self._who(key, now, work)
+        return await self._who((Token, digest(secret)), now, work)
 
     async def by_session(self, secret: str) -> Principal:
         """Return who is signed in with the secret of a cookie.
@@ -148,11 +151,11 @@ class Accounts:
             principal = credentials.of_session(tx, session, now, devmode=self._devmode)
             return principal, session.expires, session.updated + SEEN_EVERY <= now
 
-        return await self._who(id, now, work)
+        return await self._who((Session, id), now, work)
 
     async def _who(
         self,
-        key: str,
+        key: _Shown,
         now: datetime,
         work: Callable[[Transaction], tuple[Principal, datetime | None, bool]],
     ) -> Principal:
@@ -163,16 +166,21 @@ class Accounts:
             and (known.expires is None or now < known.expires)
         ):
             return known.principal
-        began = time.monotonic()
+        began, cache = time.monotonic(), self._known
         principal, expires, is_news = await self._store.read(work)
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
-        self._known[key] = _Known(principal, began + KNOWN_SECONDS, expires)
+        if len(cache) >= _MOST_KNOWN:
+            cache.clear()
+        # Where `forget` was called meanwhile, nobody looks into this one any more.
+        cache[key] = _Known(principal, began + KNOWN_SECONDS, expires)
         if is_news:
-            task = asyncio.create_task(self._note(principal, now))
-            self._noting.add(task)
-            task.add_done_callback(self._noting.discard)
+            self._in_background(self._note(principal, now))
         return principal
+
+    def _in_background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._unfinished.add(task)  # event loops hold on to no task
+        task.add_done_callback(self._unfinished.discard)
+        return task
 
     async def _note(self, principal: Principal, now: datetime) -> None:
         """Put down that a session or a token is in use; nobody waits for it."""
@@ -183,7 +191,7 @@ class Accounts:
 
     def forget(self) -> None:
         """Ask the store again who somebody is: something about it may have changed just now."""
-        self._known.clear()
+        self._known = {}
 
     # Passwords
 
@@ -192,7 +200,7 @@ class Accounts:
         if isinstance(request, ChangePasswordRequest):
             proven = await self._prove(principal, request.current_password, origin)
             return Hashes(await self._passwords.hash(request.new_password), proven)
-        if isinstance(request, (AddUserRequest, UpdateUserRequest)) and request.password:
+        if isinstance(request, (AddUserRequest, UpdateUserRequest)) and sets_password(request):
             return Hashes(await self._passwords.hash(request.password))
         return Hashes()
 
@@ -215,21 +223,26 @@ class Accounts:
         if seconds:
             await asyncio.sleep(seconds)
         alive = user is not None and credentials.may_sign_in(user, devmode=self._devmode)
-        async with self._passwords.turn():
-            # Again: those who went before may have failed.
-            await self._store.read(check)
-            right = await self._passwords.verify(password, user.password_hash if user else None)
-            if right and alive:
-                return True
-            id = self._ids()
 
-            def count(tx: Transaction) -> None:
-                throttle.count_failure(tx, username, origin.address, now)
-                known = user.username if user else ""
-                throttle.keep_failure(tx, id, known, origin, now)
+        async def verify() -> bool:
+            async with self._passwords.turn():
+                # Again: those who went before may have failed.
+                await self._store.read(check)
+                right = await self._passwords.verify(password, user.password_hash if user else None)
+                if right and alive:
+                    return True
+                id = self._ids()
 
-            await self._store.write(count, now=now)
-        return False
+                def count(tx: Transaction) -> None:
+                    throttle.count_failure(tx, username, origin.address, now)
+                    known = user.username if user else ""
+                    throttle.keep_failure(tx, id, known, origin, now)
+
+                await self._store.write(count, now=now)
+            return False
+
+        # Whoever does not wait for the answer has taken their turn, and failed, all the same.
+        return await asyncio.shield(self._in_background(verify()))
 
     # Sessions
 
@@ -393,10 +406,11 @@ class Accounts:
             SetupLinkInvalid: the link is wrong, or too old.
             TooBusy: too many passwords are being hashed.
         """
+        # First of all: whoever has no link learns nothing but that.
+        await self.check_setup(token)
         checks.name("username", username)
         checks.email("email_address", email_address)
         good_password("password", password, username)
-        await self.check_setup(token)
         password_hash = await self._passwords.hash(password)
         now = self._clock()
         secret = credentials.new_secret()
@@ -414,7 +428,8 @@ class Accounts:
                 password_hash=password_hash,
                 role=Role.ADMIN,
             )
-            unit.tx.remove_where(Query(SetupLink), limit=_SWEEP)
+            while unit.tx.remove_where(Query(SetupLink), limit=_SWEEP) == _SWEEP:
+                pass
             _begin_session(unit, user, secret, origin.address, user_agent)
 
         await self._write(work, Principal(name="setup", role=Role.ADMIN), origin)
@@ -490,6 +505,8 @@ def _note_use(tx: Transaction, principal: Principal, now: datetime) -> None:
     if principal.token_id:
         _note_token(tx, principal.token_id, now)
     for session in tx.find(Query(Session, {"id": principal.session_id})):
+        if session.updated + SEEN_EVERY > now:
+            continue  # of several requests at once, another has put it down
         expires = min(now + credentials.IDLE, session.created + credentials.LONGEST)
         after = msgspec.structs.replace(
             session, updated=now, expires=expires, version=session.version + 1

@@ -23,6 +23,7 @@ from statusthing.model import (
     TokenView,
     UserView,
     View,
+    repr_without_secrets,
 )
 
 Kind = StatusKind | int
@@ -31,6 +32,8 @@ RoleInput = Role | int
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """The base of all requests."""
+
+    __repr__ = repr_without_secrets
 
 
 class StatusInput(msgspec.Struct, frozen=True, kw_only=True):

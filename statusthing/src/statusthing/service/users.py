@@ -16,7 +16,7 @@ from statusthing.errors import (
     Unauthenticated,
     VersionConflict,
 )
-from statusthing.model import Session, Token, User, token_view, user_view
+from statusthing.model import Session, Token, TokenUse, User, token_view, user_view
 from statusthing.service import checks, pages
 from statusthing.service.messages import (
     AddUserRequest,
@@ -115,13 +115,14 @@ def update_user(request: UpdateUserRequest) -> Callable[[Unit], UpdateUserRespon
     }
     if "disabled" in fields and not isinstance(fields["disabled"], bool):
         raise InvalidArgument("disabled", "must be true or false")
-    has_password = "password" in fields
+    has_password = fields.pop("password", None) is not None
     if has_password:
-        password("password", fields.pop("password"), request.username)
+        password("password", request.password)
 
     def work(unit: Unit) -> UpdateUserResponse:
         before = unit.current(User, id, request.expected_version)
         if has_password:
+            password("password", request.password, fields.get("username", before.username))
             fields["password_hash"] = unit.password_hash
         _check_not_above(unit, fields.get("role", Role.ANYBODY))
         if before.id == unit.principal.user_id and fields.get("role", before.role) > before.role:
@@ -169,6 +170,12 @@ def change_password(request: ChangePasswordRequest) -> Callable[[Unit], ChangePa
     return work
 
 
+def sets_password(request: AddUserRequest | UpdateUserRequest) -> bool:
+    """Return whether a request sets a password, which a mask can keep it from."""
+    paths = request.update_mask if isinstance(request, UpdateUserRequest) else ()
+    return bool(request.password) and (not paths or "password" in paths)
+
+
 def own_account(tx: Transaction, principal: Principal) -> User:
     """Return the account of a principal.
 
@@ -185,8 +192,11 @@ def own_account(tx: Transaction, principal: Principal) -> User:
 
 def remove_user(unit: Unit, user: User) -> None:
     """Remove a user, with their tokens and their sessions."""
-    for token in unit.tx.find(Query(Token, {"user_id": user.id})):
+    tokens = unit.tx.find(Query(Token, {"user_id": user.id}))
+    for token in tokens:
         unit.remove(token)
+    if ids := frozenset(token.id for token in tokens):
+        unit.tx.remove_where(Query(TokenUse, {"id": ids}), limit=len(ids))
     end_sessions(unit, user.id)
     unit.remove(user)
 
