@@ -179,6 +179,8 @@ class Pages:
         kind: StatusKind | None = None,
     ) -> bytes:
         items = snapshot.board.items
+        many = len(items) > MANY
+        in_force = _count(items)
         pieces = self._pieces_of(snapshot.board, prefix)
         shown = [item.id for item in items if _matches(item, text, kind)]
         return self._renderer.render(
@@ -187,8 +189,8 @@ class Pages:
             **self._about(snapshot),
             pieces=[pieces[id][1] for id in shown],
             total=len(items),
-            filters=len(items) > MANY or bool(text or kind),
-            kinds=[each for each in KINDS if each in _count(items)] if len(items) > MANY else [],
+            filters=many or bool(text or kind),
+            kinds=[each for each in KINDS if each in in_force or each is kind],
             table=KINDS,
             text=text,
             kind=kind,
