@@ -89,7 +89,7 @@ def check(tx: Transaction, account: str, address: str, now: datetime) -> float:
         if throttle is not None and throttle.failures >= most:
             raise TooManyAttempts(-(-(throttle.expires - now) // timedelta(seconds=1)))
     of_account = found.get(ids["account"])
-    more = 0 if of_account is None else of_account.failures - UNHURRIED
+    more = (0 if of_account is None else of_account.failures) - UNHURRIED
     return min(0.1 * 2 ** min(more, 10), LATEST_SECONDS) if more >= 0 else 0.0
 
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from statusthing.errors import (
+    AlreadyExists,
     InvalidArgument,
     RequestError,
     TooBusy,
@@ -29,6 +30,7 @@ _SEE_OTHER = 303
 _REFUSALS: dict[type[RequestError], int] = {
     InvalidArgument: 400,
     Unauthenticated: 401,
+    AlreadyExists: 409,
     TooManyAttempts: 429,
     TooBusy: 503,
 }
@@ -117,7 +119,7 @@ async def set_up(site: Site, request: Request) -> Response:
             origin=origin_of(request.scope),
             user_agent=request.headers.get("user-agent", ""),
         )
-    except (InvalidArgument, TooBusy) as error:
+    except (InvalidArgument, AlreadyExists, TooBusy) as error:
         return _refused(
             site,
             request,
@@ -127,7 +129,7 @@ async def set_up(site: Site, request: Request) -> Response:
             username=username,
             email=email,
             error=sentence(error),
-            field=error.field if isinstance(error, InvalidArgument) else "",
+            field="" if isinstance(error, TooBusy) else error.field,
         )
     if site.setup_file is not None:
         with suppress(OSError):  # it is dead in any case
