@@ -466,3 +466,10 @@ def http(server: Server) -> Iterator[httpx.Client]:
     """Sends plain HTTP/1.1 requests to the shared server."""
     with server.http() as caller:
         yield caller
+
+
+@pytest.fixture(scope="session")
+def visitor(server: Server) -> Iterator[httpx.Client]:
+    """Does as `http`, without credentials."""
+    with server.anonymous.http() as caller:
+        yield caller

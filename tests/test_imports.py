@@ -27,11 +27,11 @@ ALLOWED: dict[str, Imports] = {
     "statusthing.errors": (set(), set()),
     "statusthing.model": (set(), {"msgspec"}),
     "statusthing.log": ({"model"}, {"msgspec"}),
-    "statusthing.access": ({"errors"}, {"msgspec"}),
+    "statusthing.access": ({"errors", "model"}, {"msgspec"}),
     "statusthing.store": ({"errors", "log", "model"}, {"msgspec"}),
     "statusthing.service": (
         {"access", "errors", "log", "model", "store"},
-        {"msgspec", "uuid_utils"},
+        {"argon2", "msgspec", "uuid_utils"},
     ),
     # Stores
     "statusthing.wakeup": ({"errors"}, set()),
@@ -49,7 +49,9 @@ ALLOWED: dict[str, Imports] = {
     ),
     # The wire and the web, which know the service and never a store
     "statusthing.asgi": (set(), set()),
-    "statusthing.identity": ({"access", "asgi", "errors"}, set()),
+    "statusthing.identity": ({"access", "asgi", "errors", "service"}, set()),
+    "statusthing.proxies": ({"asgi", "errors"}, set()),
+    "statusthing.safety": (set(), set()),
     "statusthing.v1": (set(), PROTOBUF | {"pyqwest"}),
     "statusthing.rpc": (
         {"access", "asgi", "errors", "identity", "limits", "model", "service", "v1"},
@@ -57,7 +59,21 @@ ALLOWED: dict[str, Imports] = {
     ),
     "statusthing.web": ({"errors", "service"}, {"starlette"}),
     # Composition
-    "statusthing.app": ({"asgi", "identity", "rpc", "service", "store", "web"}, {"starlette"}),
+    "statusthing.app": (
+        {
+            "access",
+            "asgi",
+            "errors",
+            "identity",
+            "proxies",
+            "rpc",
+            "safety",
+            "service",
+            "store",
+            "web",
+        },
+        {"starlette"},
+    ),
     "statusthing.limits": (set(), set()),
     "statusthing.exchange": ({"asgi"}, {"hypercorn"}),
     "statusthing.frames": ({"limits"}, {"h2"}),
@@ -79,7 +95,6 @@ ALLOWED: dict[str, Imports] = {
             "",
             "app",
             "errors",
-            "identity",
             "logformat",
             "registry",
             "server",
@@ -189,7 +204,7 @@ def test_a_breach_is_seen_wherever_it_hides(tmp_path: Path) -> None:
 def test_a_program_without_the_wire_loads_none_of_it(program: str) -> None:
     """A program that calls the service in process loads no wire, web or database code."""
     heavy = """sqlalchemy alembic starlette hypercorn h2 connectrpc google.protobuf google.rpc
-        protobuf click structlog statusthing.v1 statusthing.app"""
+        protobuf click structlog argon2 statusthing.v1 statusthing.app"""
     code = f"{program}; import sys; print(*(sys.modules.keys() & {heavy.split()}))"
     loaded = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
