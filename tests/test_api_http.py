@@ -801,9 +801,8 @@ def grpc_code(channel: grpc.Channel, path: str, message: bytes = b"", **options:
 
 def test_malformed_grpc_messages_are_invalid(server: Server) -> None:
     """Bytes that are not a message are an invalid argument, as over HTTP."""
-    metadata = tuple(server.credentials.items())
     with grpc.insecure_channel(server.address) as channel:
-        code = grpc_code(channel, f"{ITEMS}/AddItem", b"\x0a\xff", metadata=metadata)
+        code = grpc_code(channel, f"{ITEMS}/AddItem", b"\x0a\xff", metadata=server.metadata)
 
     assert code is grpc.StatusCode.INVALID_ARGUMENT
 
