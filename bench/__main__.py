@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -37,10 +38,22 @@ def measures(pace: Pace, folder: Path) -> Iterator[tuple[str, Measure]]:
     yield "ListItems", asyncio.run(store.listing(few, many, 10 * pace.rounds))
     with _serving(folder, many) as server:
         get, add = _requests(many)
-        yield "GetItem", compare(server, "GetItem", JSON, get, pace=pace, folder=folder)
-        yield "GetItem, gRPC", compare(server, "GetItem", GRPC, get, pace=pace, folder=folder)
+        compared = partial(compare, server, token=many.token, pace=pace, folder=folder)
+        yield "GetItem", compared("GetItem", JSON, get)
+        yield "GetItem, gRPC", compared("GetItem", GRPC, get)
+        callers = {"statusthing": many.token, "anonymous": ""}
+        yield (
+            "GetItem, with a token",
+            in_turns(
+                {
+                    name: partial(load_of, server, "GetItem", JSON, get, token, pace.seconds)
+                    for name, token in callers.items()
+                },
+                pace.rounds,
+            ),
+        )
         # The last, because it makes the items larger.
-        yield "AddNote", compare(server, "AddNote", JSON, add, pace=pace, folder=folder)
+        yield "AddNote", compared("AddNote", JSON, add)
     with any_server() as postgres, postgres.database() as url:
         yield from _measures_on_postgres(pace, folder, postgres, url)
 
@@ -54,13 +67,15 @@ def _measures_on_postgres(
     yield "ListItems, PostgreSQL", asyncio.run(listed)
     with _serving(folder, many) as server:
         get, add = _requests(many)
-        yield "GetItem, PostgreSQL", compare(server, "GetItem", JSON, get, pace=pace, folder=folder)
+        compared = partial(compare, server, token=many.token, pace=pace, folder=folder)
+        yield "GetItem, PostgreSQL", compared("GetItem", JSON, get)
+        adding = partial(load_of, server, "AddNote", JSON, add, many.token, pace.seconds)
         with postgres.database() as other:
             yield (
                 "AddNote, PostgreSQL",
                 in_turns(
                     {
-                        "statusthing": lambda: load_of(server, "AddNote", JSON, add, pace.seconds),
+                        "statusthing": adding,
                         "inserts": lambda: inserts.insert(other, pace.seconds),
                     },
                     pace.rounds,

@@ -48,7 +48,7 @@ class Protocol(NamedTuple):
 
     encode: Callable[[Message], bytes]
     decode: Callable[[bytes, Message], object]
-    ask: Callable[[str, str, bytes], bytes]
+    ask: Callable[[str, str, bytes, str], bytes]
     load: load.Client
 
 
@@ -58,6 +58,7 @@ def compare(
     protocol: Protocol,
     requests: Sequence[Message],
     *,
+    token: str,
     pace: Pace,
     folder: Path,
 ) -> Measure:
@@ -68,6 +69,7 @@ def compare(
         rpc: its name.
         protocol: which one all of them speak.
         requests: sent in turn.
+        token: sent with each of them, to the baselines too.
         pace: how often, and how long.
         folder: for the files that the baselines need.
 
@@ -77,19 +79,19 @@ def compare(
     method = _METHODS[rpc]
     path = _path(rpc)
     bodies = [protocol.encode(request) for request in requests]
-    body = post(server.address, path, JSON.encode(requests[0]))
+    body = post(server.address, path, JSON.encode(requests[0]), token)
     answer = getattr(services_pb2, method.output_type.name)()
     JSON.decode(body, answer)
     with _baselines(rpc, body, answer, folder) as baselines:
         for name, process in baselines.items():
             repeated = type(answer)()
-            protocol.decode(protocol.ask(process.address, path, bodies[0]), repeated)
+            protocol.decode(protocol.ask(process.address, path, bodies[0], token), repeated)
             if repeated != answer:
                 raise RuntimeError(f"{name} answers {repeated}, StatusThing {answer}")
         programs = {"statusthing": server, **baselines}
         return in_turns(
             {
-                name: partial(load_of, process, rpc, protocol, requests, pace.seconds)
+                name: partial(load_of, process, rpc, protocol, requests, token, pace.seconds)
                 for name, process in programs.items()
             },
             pace.rounds,
@@ -127,14 +129,19 @@ def _baselines(
         yield {"echo": echo, "bare": bare}
 
 
-def load_of(
-    process: Process, rpc: str, protocol: Protocol, requests: Sequence[Message], seconds: float
+def load_of(  # noqa: PLR0917 - as `compare`, for each of the programs
+    process: Process,
+    rpc: str,
+    protocol: Protocol,
+    requests: Sequence[Message],
+    token: str,
+    seconds: float,
 ) -> Figures:
     """Measure the answers of one program to an RPC, for so many seconds after a warm-up."""
     path = _path(rpc)
     bodies = [protocol.encode(request) for request in requests]
-    size = len(protocol.ask(process.address, path, bodies[0]))
-    call = load.Call(path, bodies, size)
+    size = len(protocol.ask(process.address, path, bodies[0], token))
+    call = load.Call(path, bodies, size, token)
     warm_up = protocol.load(process.address, call, seconds * WARM_UP)
     before = process.cpu_seconds()
     came = protocol.load(process.address, call, seconds)
@@ -173,11 +180,12 @@ def _medians(rounds: list[Measure]) -> Measure:
     }
 
 
-def post(address: str, path: str, body: bytes) -> bytes:
+def post(address: str, path: str, body: bytes, token: str = "") -> bytes:
     """Return the answer to JSON over HTTP/1.1."""
+    headers = {"content-type": "application/json", **load.credentials(token)}
     connection = HTTPConnection(address, timeout=load.ANSWER_SECONDS)
     try:
-        connection.request("POST", path, body, {"content-type": "application/json"})
+        connection.request("POST", path, body, headers)
         response = connection.getresponse()
         answer = response.read()
     finally:
@@ -187,10 +195,11 @@ def post(address: str, path: str, body: bytes) -> bytes:
     return answer
 
 
-def _call(address: str, path: str, body: bytes) -> bytes:
+def _call(address: str, path: str, body: bytes, token: str) -> bytes:
     """Return the answer to a message over gRPC."""
+    metadata = tuple(load.credentials(token).items())
     with grpc.insecure_channel(address) as channel:
-        return load.raw(channel, path)(body, timeout=load.ANSWER_SECONDS)
+        return load.raw(channel, path)(body, timeout=load.ANSWER_SECONDS, metadata=metadata)
 
 
 JSON = Protocol(

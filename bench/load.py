@@ -40,11 +40,13 @@ class Call(NamedTuple):
         path: of the RPC.
         requests: the messages to send, in turn: JSON or binary.
         size: of a good answer's message, in bytes.
+        token: what they show; empty if they do not say who they are.
     """
 
     path: str
     requests: Sequence[bytes]
     size: int
+    token: str = ""
 
 
 class Load(NamedTuple):
@@ -63,7 +65,7 @@ Client = Callable[[str, Call, float], Load]
 
 def sockets(address: str, call: Call, seconds: float) -> Load:
     """Make calls over connections that are kept, all in this thread."""
-    requests = cycle(_post(address, call.path, body) for body in call.requests)
+    requests = cycle(_post(address, call, body) for body in call.requests)
     answers: list[tuple[float, bool]] = []
     began = time.perf_counter()
     with selectors.DefaultSelector() as selector:
@@ -88,11 +90,17 @@ def sockets(address: str, call: Call, seconds: float) -> Load:
     return _load(answers, time.perf_counter() - began)
 
 
-def _post(address: str, path: str, body: bytes) -> bytes:
+def credentials(token: str) -> dict[str, str]:
+    """Return the headers, or the metadata, of a caller with a token."""
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def _post(address: str, call: Call, body: bytes) -> bytes:
     head = (
-        f"POST {path} HTTP/1.1",
+        f"POST {call.path} HTTP/1.1",
         f"host: {address}",
         "content-type: application/json",
+        *(f"{name}: {value}" for name, value in credentials(call.token).items()),
         f"content-length: {len(body)}",
     )
     return "\r\n".join(head).encode() + b"\r\n\r\n" + body
@@ -144,6 +152,7 @@ def _body(answer: bytes) -> bytes | None:
 _WRK_SCRIPT = """
 wrk.method = "POST"
 wrk.headers["content-type"] = "application/json"
+%s
 local bodies = {%s}
 local last = 0
 function request()
@@ -163,8 +172,11 @@ end
 def wrk(address: str, call: Call, seconds: float) -> Load:
     """Make calls with wrk, which looks at the statuses of answers and not at their sizes."""
     bodies = ",".join(f"[==[{body.decode()}]==]" for body in call.requests)
+    headers = "\n".join(
+        f'wrk.headers["{name}"] = "{value}"' for name, value in credentials(call.token).items()
+    )
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(_WRK_SCRIPT % bodies)
+        script.write(_WRK_SCRIPT % (headers, bodies))
         script.flush()
         command = ("wrk", "-t1", f"-c{CLIENTS}", f"-d{max(1, round(seconds))}s", "-s", script.name)
         ended = subprocess.run(
@@ -180,6 +192,7 @@ def wrk(address: str, call: Call, seconds: float) -> Load:
 def grpc_channel(address: str, call: Call, seconds: float) -> Load:
     """Make calls over gRPC, from CLIENTS threads with one channel."""
     requests = cycle(call.requests)
+    metadata = tuple(credentials(call.token).items())
     began = time.perf_counter()
 
     def client(_: int) -> list[tuple[float, bool]]:
@@ -187,7 +200,7 @@ def grpc_channel(address: str, call: Call, seconds: float) -> Load:
         good = True
         while good and (asked := time.perf_counter()) < began + seconds:
             try:
-                answer = rpc(next(requests), timeout=ANSWER_SECONDS)
+                answer = rpc(next(requests), timeout=ANSWER_SECONDS, metadata=metadata)
             except grpc.RpcError:
                 good = False
             else:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from bench import Measure
-from statusthing import StatusKind, StatusThing, open_store
+from statusthing import Role, StatusKind, StatusThing, open_store
 from statusthing.rpc.json_codec import JsonCodec
 from statusthing.service.messages import ListItemsRequest
 
@@ -27,10 +27,12 @@ class Filled(NamedTuple):
     Attributes:
         url: of the store.
         items: the ids of the items.
+        token: of an editor.
     """
 
     url: str
     items: list[str]
+    token: str
 
 
 async def fill(url: str, items: int) -> Filled:
@@ -49,7 +51,8 @@ async def fill(url: str, items: int) -> Filled:
             return item.id
 
         ids = await asyncio.gather(*map(add, range(items)))
-    return Filled(url, ids)
+        token = await st.tokens.add(name="benchmark", role=Role.EDITOR)
+    return Filled(url, ids, token.secret)
 
 
 async def listing(few: Filled, many: Filled, times: int) -> Measure:

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, chdir, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -155,6 +155,11 @@ class Server:
         return {"authorization": f"Bearer {self.token}"} if self.token else {}
 
     @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """The same for gRPC."""
+        return tuple(self.credentials.items())
+
+    @property
     def address(self) -> str:
         """HOST:PORT."""
         return self.url.removeprefix("http://")
@@ -187,7 +192,7 @@ class Server:
 
             def call(rpc: str, /, **fields: Any) -> Result:
                 request = ParseDict(fields, request_of(rpc))
-                return grpc_result(channel, rpc, request, self.credentials)
+                return grpc_result(channel, rpc, request, self.metadata)
 
             yield Client(call)
 
@@ -281,7 +286,7 @@ def json_result(response: httpx.Response) -> Result:
 
 
 def grpc_result(
-    channel: grpc.Channel, rpc: str, request: Message, metadata: Mapping[str, str]
+    channel: grpc.Channel, rpc: str, request: Message, metadata: tuple[tuple[str, str], ...]
 ) -> Result:
     """Make a gRPC call, and read what it came to."""
     method = METHODS[rpc]
@@ -291,7 +296,7 @@ def grpc_result(
         request_serializer=type(request).SerializeToString,
         response_deserializer=response.FromString,
     )
-    ended = call.future(request, timeout=SECONDS, metadata=tuple(metadata.items()))
+    ended = call.future(request, timeout=SECONDS, metadata=metadata)
     code = ended.code().name.lower()
     if code == "ok":
         revision = int(dict(ended.initial_metadata())["statusthing-revision"])
@@ -465,4 +470,11 @@ def client(request: pytest.FixtureRequest, server: Server) -> Iterator[Client]:
 def http(server: Server) -> Iterator[httpx.Client]:
     """Sends plain HTTP/1.1 requests to the shared server."""
     with server.http() as caller:
+        yield caller
+
+
+@pytest.fixture(scope="session")
+def visitor(server: Server) -> Iterator[httpx.Client]:
+    """Does as `http`, without credentials."""
+    with server.anonymous.http() as caller:
         yield caller

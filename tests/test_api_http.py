@@ -22,6 +22,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
+from statusthing.service.credentials import new_token_secret
 from statusthing.v1 import services_pb2
 
 if TYPE_CHECKING:
@@ -34,19 +35,12 @@ ITEMS = "/statusthing.v1.ItemsService"
 STATUSES = "/statusthing.v1.StatusService"
 NOTES = "/statusthing.v1.NotesService"
 RPCS = [
-    f"{service}/{rpc}"
-    for service, rpcs in (
-        (ITEMS, "GetItem ListItems AddItem UpdateItem DeleteItem"),
-        (STATUSES, "GetStatus ListStatus AddStatus UpdateStatus DeleteStatus"),
-        (NOTES, "GetNote ListNotes AddNote UpdateNote DeleteNote"),
-    )
-    for rpc in rpcs.split()
+    f"/{service.full_name}/{method.name}"
+    for service in services_pb2.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
 ]
-READS = [path for path in RPCS if path.rpartition("/")[2].startswith(("Get", "List"))]
+READS = [path for path in RPCS if path.rpartition("/")[2].startswith(("Get", "List", "WhoAmI"))]
 WRITES = [path for path in RPCS if path not in READS]
-
-OUTSIDE = {"host": "status.example.com"}
-"""Headers of a caller who does not come from this machine."""
 
 # https://connectrpc.com/docs/protocol#error-codes
 CODES = {
@@ -232,22 +226,34 @@ def test_another_content_type_is_415(
 @pytest.mark.parametrize(
     ("method", "path", "headers", "body", "status"),
     [
-        ("PUT", f"{ITEMS}/Nope", {"content-type": "text/plain", **OUTSIDE}, "{", 404),
-        ("PUT", f"{ITEMS}/AddItem", {"content-type": "text/plain", **OUTSIDE}, "{", 405),
-        ("POST", f"{ITEMS}/AddItem", {"content-type": "text/plain", **OUTSIDE}, "{", 415),
-        ("POST", f"{ITEMS}/AddItem", {**JSON, **OUTSIDE}, "{", 401),
-        ("POST", f"{ITEMS}/AddItem", {**JSON, **OUTSIDE}, "x" * (LIMIT + 1), 401),
-        ("POST", f"{ITEMS}/AddItem", JSON, "x" * (LIMIT + 1), 429),
-        ("POST", f"{ITEMS}/UpdateItem", JSON, '{"itemId":"gone","name":', 400),
-        ("POST", f"{ITEMS}/UpdateItem", JSON, '{"itemId":"gone","name":" "}', 400),
-        ("POST", f"{ITEMS}/UpdateItem", JSON, '{"itemId":"gone","name":"x"}', 404),
+        ("PUT", f"{ITEMS}/Nope", {"content-type": "text/plain"}, "{", 404),
+        ("PUT", f"{ITEMS}/AddItem", {"content-type": "text/plain"}, "{", 405),
+        ("POST", f"{ITEMS}/AddItem", {"content-type": "text/plain"}, "{", 415),
+        ("POST", f"{ITEMS}/AddItem", JSON, "{", 401),
+        ("POST", f"{ITEMS}/AddItem", JSON, "x" * (LIMIT + 1), 401),
     ],
 )
-def test_the_first_fault_is_answered(
-    http: httpx.Client, method: str, path: str, *, headers: Any, body: str, status: int
+def test_who_is_asking_comes_after_what_is_asked(
+    visitor: httpx.Client, method: str, path: str, *, headers: Any, body: str, status: int
 ) -> None:
-    """The order is address, verb, content type, caller, size, form, values, existence."""
-    assert http.request(method, path, content=body, headers=headers).status_code == status
+    """The order is address, verb, content type, caller; nothing of the body is looked at."""
+    assert visitor.request(method, path, content=body, headers=headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        (f"{ITEMS}/AddItem", "x" * (LIMIT + 1), 429),
+        (f"{ITEMS}/UpdateItem", '{"itemId":"gone","name":', 400),
+        (f"{ITEMS}/UpdateItem", '{"itemId":"gone","name":" "}', 400),
+        (f"{ITEMS}/UpdateItem", '{"itemId":"gone","name":"x"}', 404),
+    ],
+)
+def test_the_first_fault_of_a_body_is_answered(
+    http: httpx.Client, path: str, body: str, status: int
+) -> None:
+    """The order is size, form, values, existence."""
+    assert post(http, path, body).status_code == status
 
 
 @pytest.mark.parametrize("path", [f"{ITEMS}/Nope", f"{ITEMS}/DeleteItem", f"{STATUSES}/ListStatus"])
@@ -630,10 +636,10 @@ def requests_of(http: httpx.Client) -> list[tuple[str, dict[str, object]]]:
     ]
 
 
-def test_a_read_by_get_answers_as_by_post(http: httpx.Client) -> None:
+def test_a_read_by_get_answers_as_by_post(http: httpx.Client, visitor: httpx.Client) -> None:
     """Every RPC that reads works as a GET, and a cache may keep and revalidate the answer."""
     for path, message in requests_of(http):
-        response = get(http, path, message, **OUTSIDE)
+        response = get(visitor, path, message)
 
         assert response.status_code == 200
         assert response.json() == http.post(path, json=message).json()
@@ -641,6 +647,17 @@ def test_a_read_by_get_answers_as_by_post(http: httpx.Client) -> None:
         assert "authorization" in response.headers["vary"].lower()
         assert response.headers["etag"]
         assert response.headers["statusthing-revision"].isdecimal()
+
+
+def test_a_read_by_get_with_a_token_is_not_kept(http: httpx.Client) -> None:
+    """What somebody may see because of who they are is for nobody else."""
+    for path, message in requests_of(http):
+        response = get(http, path, message, **{"if-none-match": "*"})
+
+        assert response.status_code == 200
+        assert response.json() == http.post(path, json=message).json()
+        assert response.headers["cache-control"] == "no-store"
+        assert "etag" not in response.headers
 
 
 def test_a_message_may_be_base64(http: httpx.Client) -> None:
@@ -659,16 +676,16 @@ def test_a_message_may_be_base64(http: httpx.Client) -> None:
     assert answer.item.id == id
 
 
-def test_an_unchanged_answer_is_304(http: httpx.Client) -> None:
+def test_an_unchanged_answer_is_304(http: httpx.Client, visitor: httpx.Client) -> None:
     """A client that has the answer with this ETag gets no second copy until a write."""
     id = add_item(http)["id"]
     path, message = f"{ITEMS}/GetItem", {"itemId": id}
-    tag = get(http, path, message, **OUTSIDE).headers["etag"]
-    condition = {"if-none-match": tag, **OUTSIDE}
+    tag = get(visitor, path, message).headers["etag"]
+    condition = {"if-none-match": tag}
 
-    unchanged = get(http, path, message, **condition)
+    unchanged = get(visitor, path, message, **condition)
     http.post(f"{ITEMS}/UpdateItem", json={"itemId": id, "description": "new"})
-    changed = get(http, path, message, **condition)
+    changed = get(visitor, path, message, **condition)
 
     assert (unchanged.status_code, unchanged.content) == (304, b"")
     assert unchanged.headers["etag"] == tag
@@ -678,12 +695,12 @@ def test_an_unchanged_answer_is_304(http: httpx.Client) -> None:
     assert changed.headers["etag"] != tag
 
 
-def test_a_tag_does_not_depend_on_the_time(http: httpx.Client) -> None:
+def test_a_tag_does_not_depend_on_the_time(visitor: httpx.Client) -> None:
     """The same answer has the same tag a second later, even if it is compressed."""
     path, end = f"{STATUSES}/ListStatus", time.time() + 1.1
     tags = set()
     while time.time() < end:
-        answer = get(http, path, {}, **OUTSIDE)
+        answer = get(visitor, path, {})
         tags.add((answer.headers["content-encoding"], answer.headers["etag"]))
 
     assert len(tags) == 1
@@ -691,25 +708,25 @@ def test_a_tag_does_not_depend_on_the_time(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("form", ["*", "{}", "W/{}", '"other", {}', '"other",{}'])
-def test_conditions_come_in_several_forms(http: httpx.Client, form: str) -> None:
+def test_conditions_come_in_several_forms(visitor: httpx.Client, form: str) -> None:
     """Lists, weak tags and `*` are understood (RFC 9110, section 13.1.2)."""
     path = f"{STATUSES}/ListStatus"
-    tag = get(http, path, {}, **OUTSIDE).headers["etag"]
+    tag = get(visitor, path, {}).headers["etag"]
     condition = form.format(tag.removeprefix("W/"))
 
-    response = get(http, path, {}, **OUTSIDE, **{"if-none-match": condition})
+    response = get(visitor, path, {}, **{"if-none-match": condition})
 
     assert response.status_code == 304
 
 
-def test_different_answers_have_different_tags(http: httpx.Client) -> None:
+def test_different_answers_have_different_tags(visitor: httpx.Client) -> None:
     """At one revision, each encoding of an answer has its own tag."""
     query = {"connect": "v1", "message": "", "base64": "1"}
 
     tags = {
-        http.get(
-            f"{STATUSES}/ListStatus", params=query | {"encoding": encoding}, headers=OUTSIDE
-        ).headers.get("etag", encoding)
+        visitor.get(f"{STATUSES}/ListStatus", params=query | {"encoding": encoding}).headers.get(
+            "etag", encoding
+        )
         for encoding in ("json", "proto")
     }
 
@@ -719,9 +736,9 @@ def test_different_answers_have_different_tags(http: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("message", "status"), [({"itemId": "gone"}, 404), ({}, 400), ({"nope": 1}, 400), ([], 400)]
 )
-def test_an_error_by_get_is_not_kept(http: httpx.Client, message: object, status: int) -> None:
+def test_an_error_by_get_is_not_kept(visitor: httpx.Client, message: object, status: int) -> None:
     """Errors are the same as by POST, and no cache may keep them."""
-    response = get(http, f"{ITEMS}/GetItem", message, **OUTSIDE)
+    response = get(visitor, f"{ITEMS}/GetItem", message)
 
     assert response.status_code == status
     assert error_code(response)
@@ -785,7 +802,7 @@ def grpc_code(channel: grpc.Channel, path: str, message: bytes = b"", **options:
 def test_malformed_grpc_messages_are_invalid(server: Server) -> None:
     """Bytes that are not a message are an invalid argument, as over HTTP."""
     with grpc.insecure_channel(server.address) as channel:
-        code = grpc_code(channel, f"{ITEMS}/AddItem", b"\x0a\xff")
+        code = grpc_code(channel, f"{ITEMS}/AddItem", b"\x0a\xff", metadata=server.metadata)
 
     assert code is grpc.StatusCode.INVALID_ARGUMENT
 
@@ -821,83 +838,123 @@ def test_an_error_has_details(http: httpx.Client) -> None:
 # Who is let in
 
 
-FORWARDED = [
+SENT_FROM = [
+    {},
+    {"host": "localhost"},
+    {"host": "[::1]:9000"},
+    {"host": "status.example.com"},
+    {"host": "192.0.2.1:9000"},
     {"forwarded": "for=192.0.2.1"},
-    {"x-forwarded-for": "192.0.2.1"},
+    {"x-forwarded-for": "127.0.0.1"},
     {"x-forwarded-host": "localhost"},
     {"x-forwarded-proto": "https"},
-    {"x-forwarded-port": "443"},
 ]
-ELSEWHERE = [
-    OUTSIDE,
-    {"host": "192.0.2.1:9000"},
-    {"host": "localhost.example.com"},
-    {"host": "127.0.0.1.example.com"},
-    {"host": "example.com:127"},
-    *FORWARDED,
-]
+"""Headers about where a request comes from, of which none gives or takes a right."""
 
 
-@pytest.mark.parametrize("headers", ELSEWHERE, ids=str)
+@pytest.mark.parametrize("headers", SENT_FROM, ids=str)
 @pytest.mark.parametrize("path", WRITES)
-def test_a_write_from_elsewhere_needs_credentials(
-    http: httpx.Client, path: str, headers: dict[str, str]
+def test_a_write_needs_credentials(
+    visitor: httpx.Client, path: str, headers: dict[str, str]
 ) -> None:
-    """Only direct callers under a name of this machine may write without credentials."""
-    response = post(http, path, "{}", **headers)
+    """Nobody may write who does not say who they are, callers on this machine included."""
+    response = post(visitor, path, "{}", **headers)
 
     assert (response.status_code, error_code(response)) == (401, "unauthenticated")
     assert response.headers["www-authenticate"].startswith("Bearer")
 
 
-@pytest.mark.parametrize("headers", ELSEWHERE, ids=str)
-def test_a_read_from_elsewhere_needs_none(http: httpx.Client, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize("headers", SENT_FROM, ids=str)
+def test_a_read_needs_none(visitor: httpx.Client, headers: dict[str, str]) -> None:
     """Everybody may read without credentials."""
-    assert post(http, f"{STATUSES}/ListStatus", "{}", **headers).status_code == 200
+    assert post(visitor, f"{STATUSES}/ListStatus", "{}", **headers).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:9000", "127.0.0.1", "[::1]:9000"])
-def test_a_local_caller_writes(http: httpx.Client, host: str) -> None:
-    """A local caller may write under every loopback name of this machine."""
+@pytest.mark.parametrize("headers", SENT_FROM, ids=str)
+def test_a_token_counts_from_everywhere(http: httpx.Client, headers: dict[str, str]) -> None:
+    """A caller with a token writes under every name, and through every proxy."""
     body = json.dumps({"name": unique()})
 
-    assert post(http, f"{ITEMS}/AddItem", body, host=host).status_code == 200
+    assert post(http, f"{ITEMS}/AddItem", body, **headers).status_code == 200
+
+
+@pytest.mark.parametrize("form", ["bearer {}", "BEARER {}", "Bearer  {}"])
+def test_a_token_may_be_written_in_several_ways(
+    server: Server, visitor: httpx.Client, form: str
+) -> None:
+    """The scheme counts in any case (RFC 9110, section 11.1), and any spaces behind it."""
+    response = post(
+        visitor, f"{STATUSES}/ListStatus", "{}", authorization=form.format(server.token)
+    )
+
+    assert response.status_code == 200
 
 
 @pytest.mark.parametrize(
-    "value", ["Bearer nonsense", "bearer nonsense", "Bearer", "Basic dTpw", "nonsense", ""]
+    "form",
+    [
+        *("Bearer nonsense", "bearer nonsense", "Bearer", "Basic dTpw", "nonsense", ""),
+        *("{}", "Basic {}", "Bearer {}0", "Bearer {},{}", "Bearer st_{}"),
+    ],
 )
 @pytest.mark.parametrize("path", [f"{ITEMS}/ListItems", f"{ITEMS}/AddItem"])
-def test_bad_credentials_are_refused(http: httpx.Client, path: str, value: str) -> None:
+def test_bad_credentials_are_refused(
+    server: Server, visitor: httpx.Client, path: str, form: str
+) -> None:
     """Invalid credentials are refused, even for reads."""
-    response = post(http, path, json.dumps({}), authorization=value)
+    credentials = form.format(*[server.token] * 2)
+
+    response = post(visitor, path, json.dumps({}), authorization=credentials)
 
     assert (response.status_code, error_code(response)) == (401, "unauthenticated")
     assert response.headers["www-authenticate"].startswith("Bearer")
+    assert server.token not in response.text
 
 
-def test_bad_credentials_are_refused_by_get(http: httpx.Client) -> None:
+def test_a_token_that_nobody_made_is_refused(visitor: httpx.Client) -> None:
+    """It takes more than to know how a token looks."""
+    made_up = new_token_secret()
+
+    response = post(visitor, f"{ITEMS}/ListItems", "{}", authorization=f"Bearer {made_up}")
+
+    assert (response.status_code, error_code(response)) == (401, "unauthenticated")
+
+
+def test_bad_credentials_are_refused_by_get(visitor: httpx.Client) -> None:
     """A GET with invalid credentials is refused too, and no cache keeps the refusal."""
-    response = get(http, f"{ITEMS}/ListItems", {}, authorization="Bearer nonsense")
+    response = get(visitor, f"{ITEMS}/ListItems", {}, authorization="Bearer nonsense")
 
     assert (response.status_code, error_code(response)) == (401, "unauthenticated")
     assert response.headers["cache-control"] == "no-store"
 
 
-def test_grpc_callers_from_elsewhere_read_only(server: Server) -> None:
-    """The authority of an HTTP/2 request counts as its host."""
-    with server.grpc(default_authority="status.example.com") as client:
+def test_grpc_callers_without_credentials_read_only(server: Server) -> None:
+    """A call without metadata reads, and is told what it lacks for writing."""
+    with server.anonymous.grpc() as client:
         assert client.call("AddItem", name=unique()).code == "unauthenticated"
         assert client.call("ListStatus").code == "ok"
 
 
-@pytest.mark.parametrize("key", ["authorization", "x-forwarded-for"])
-def test_grpc_metadata_counts_as_headers(server: Server, key: str) -> None:
-    """Bad credentials and signs of a proxy are noticed in metadata too."""
+def test_grpc_metadata_counts_as_headers(server: Server) -> None:
+    """Bad credentials are noticed in metadata too."""
     with grpc.insecure_channel(server.address) as channel:
-        code = grpc_code(channel, f"{ITEMS}/AddItem", metadata=((key, "x"),))
+        code = grpc_code(channel, f"{ITEMS}/ListItems", metadata=(("authorization", "x"),))
 
     assert code is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_visitors_learn_the_revision_of_what_they_may_see(
+    serve: Callable[..., AbstractContextManager[Server]],
+) -> None:
+    """A new token moves the head, and nothing that those without credentials are told."""
+    with serve() as server, server.json() as admin, server.anonymous.json() as visitor:
+        seen = visitor.call("ListStatus").revision
+        admin.ok("AddToken", name="robot", role="ROLE_EDITOR")
+        missing = visitor.call("GetItem", item_id="gone")
+
+        assert visitor.call("ListStatus").revision == seen
+        assert admin.call("ListStatus").revision == (seen or 0) + 1
+        assert missing.code == "not_found"
 
 
 # Pages
@@ -927,28 +984,31 @@ def test_a_restart_shows_the_same_data(
 ) -> None:
     """What was acknowledged before the server was stopped is there when it is back."""
     options = ("--store=sqlite:///kept.db",)
-    with serve(*options) as first, first.json() as client:
+    with (
+        serve(*options) as first,
+        first.json() as client,
+        first.anonymous.json() as visitor,
+    ):
         status = client.ok("AddStatus", name="fine", kind=1)["status"]
         item = client.ok("AddItem", name="api", initial_status_id=status["id"])["item"]
         note = client.ok("AddNote", item_id=item["id"], note_text="a note")["note"]
-        before = client.call("ListItems", extended=True)
+        before = visitor.call("ListItems", extended=True)
         statuses = client.ok("ListStatus")
-    with serve(*options) as second, second.json() as client:
-        after = client.call("ListItems", extended=True)
+    with serve(*options) as second, second.anonymous.json() as visitor:
+        after = visitor.call("ListItems", extended=True)
 
         assert second.data == first.data
         assert after == before
         assert after.body == {"items": [{**item, "notes": [note]}]}
-        assert client.ok("ListStatus") == statuses
+        assert visitor.ok("ListStatus") == statuses
 
 
 # Reflection
 
 
 SERVICES = {
-    "statusthing.v1.ItemsService",
-    "statusthing.v1.NotesService",
-    "statusthing.v1.StatusService",
+    f"statusthing.v1.{name}Service"
+    for name in ("Audit", "Items", "Notes", "Status", "Tokens", "Users")
 }
 
 

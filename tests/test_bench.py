@@ -56,10 +56,13 @@ def test_everything_is_measured_without_an_error() -> None:
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert list(measures) == [
-        *("import", "serve", "ListItems", *calls),
+        *("import", "serve", "ListItems", *calls[:2], "GetItem, with a token", *calls[2:]),
         *("ListItems, PostgreSQL", *on_postgres, "wait"),
     ]
     assert all(measures[name]["statusthing"]["errors"] == 0 for name in on_postgres)
+    assert list(measures["GetItem, with a token"]) == [
+        *("statusthing", "anonymous", "statusthing/anonymous")
+    ]
     for measure in (measures[name] for name in calls):
         assert list(measure) == [
             *("statusthing", "echo", "bare"),

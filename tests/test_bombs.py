@@ -88,6 +88,7 @@ def post(server: Server, path: str, content: bytes, **headers: str) -> tuple[int
     """Send a call, and return the status and the code of the answer."""
     with closing(HTTPConnection(server.address, timeout=SECONDS)) as connection:
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        fields |= server.credentials
         connection.request("POST", path, content, fields)
         response = connection.getresponse()
         answer = response.read()

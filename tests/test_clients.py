@@ -268,10 +268,14 @@ class Site:
             fields = fields.replace(f"${name}", id_)
         return json.loads(fields)
 
+    def headers(self, call: Call) -> dict[str, str]:
+        """Return the headers of a call, with a token unless it has other credentials."""
+        return {**self.server.credentials, **call.headers}
+
     def post(self, call: Call) -> Outcome:
         """Make a call by a plain POST of JSON."""
         path = f"/{METHODS[call.rpc].containing_service.full_name}/{call.rpc}"
-        response = self.http.post(path, json=self.fields(call), headers=call.headers)
+        response = self.http.post(path, json=self.fields(call), headers=self.headers(call))
         body = response.json()
         if response.is_success:
             return outcome_of(call.rpc, response.headers, answer=body)
@@ -498,6 +502,7 @@ def make(
                 {
                     **asdict(call),
                     "fields": sites[client.tls].fields(call),
+                    "headers": sites[client.tls].headers(call),
                     "client": {**asdict(client), "http2": client.http2}
                     | {"options": options, "url": url or sites[client.tls].server.url},
                     "service": method.containing_service.full_name,

@@ -20,12 +20,12 @@ import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from tests.tokens import add_token
 
-from statusthing import Principal, Role, build_app
-from statusthing.access import ANONYMOUS, PERMISSIONS
+from statusthing import Principal, Role, access, build_app
+from statusthing.access import ANONYMOUS, PERMISSIONS, permitted
 from statusthing.errors import StoreUnavailable, UserMistake
 from statusthing.memory import MemoryStore
-from statusthing.rpc import application
 from statusthing.service import OPERATIONS
 from statusthing.v1 import services_pb2
 
@@ -36,9 +36,10 @@ LISTED = "https://status.example.com"
 OTHER = "https://elsewhere.example"
 ORIGIN = {"origin": OTHER}
 
-RPCS = {row.name: f"/statusthing.v1.{row.service}/{row.name}" for row in OPERATIONS.values()}
-READS = [row.name for row in OPERATIONS.values() if not row.writes]
-WRITES = [row.name for row in OPERATIONS.values() if row.writes]
+ROWS = [row for row in OPERATIONS.values() if row.service]
+RPCS = {row.name: f"/statusthing.v1.{row.service}/{row.name}" for row in ROWS}
+READS = [row.name for row in ROWS if permitted(ANONYMOUS, row.name)]
+OTHERS = [name for name in RPCS if name not in READS]
 
 ADD = RPCS["AddItem"]
 JSON = {"content-type": "application/json"}
@@ -78,10 +79,17 @@ class Blocked(Exception):
 
 @dataclass(frozen=True)
 class Page:
-    """A page of an origin that shows in a browser, and calls an application elsewhere."""
+    """A page of an origin that shows in a browser, and calls an application elsewhere.
+
+    Attributes:
+        app: what it calls.
+        origin: its own.
+        token: what it sends of its user; empty if it knows none.
+    """
 
     app: Any
     origin: str
+    token: str = ""
 
     def fetch(
         self, method: str, path: str, *, headers: Mapping[str, str] = {}, body: bytes | None = None
@@ -91,6 +99,8 @@ class Page:
         Raises:
             Blocked: the script may not send this, or not read the answer.
         """
+        if self.token:
+            headers = {"authorization": f"Bearer {self.token}", **headers}
         unsafe = {
             name
             for name, value in headers.items()
@@ -152,9 +162,21 @@ def as_query(message: Any) -> str:
 
 
 @pytest.fixture
-def app() -> Any:
-    """An application that treats callers on this machine as editors, and lists one origin."""
-    return build_app(MemoryStore(), defaults=True, cors_origins=[LISTED])
+def store() -> MemoryStore:
+    """A store of an application."""
+    return MemoryStore()
+
+
+@pytest.fixture
+def token(store: MemoryStore) -> str:
+    """A token of the application."""
+    return asyncio.run(add_token(store))
+
+
+@pytest.fixture
+def app(store: MemoryStore) -> Any:
+    """An application that lists one origin."""
+    return build_app(store, defaults=True, cors_origins=[LISTED])
 
 
 @pytest.fixture
@@ -164,9 +186,14 @@ def page(app: Any) -> Page:
 
 
 @pytest.fixture
-def own(app: Any) -> Page:
-    """A page of the origin that is listed."""
-    return Page(app, LISTED)
+def own(app: Any, token: str) -> Page:
+    """A page of the origin that is listed, whose user has a token."""
+    return Page(app, LISTED, token)
+
+
+async def editor(_: Any) -> Principal:
+    """The login of a host that everybody has passed."""
+    return Principal(name="ada", role=Role.EDITOR)
 
 
 # Reads
@@ -232,14 +259,13 @@ def test_any_page_sees_that_the_store_is_away() -> None:
     assert page.json(RPCS["ListItems"]).json()["code"] == "unavailable"
 
 
-def test_a_read_with_credentials_is_for_listed_pages(page: Page, own: Page) -> None:
+def test_a_read_with_credentials_is_for_listed_pages(app: Any, own: Page) -> None:
     """The preflight of any other page does not allow Authorization."""
-    credentials = {"authorization": "Bearer x"}
-
     with pytest.raises(Blocked):
-        page.fetch("POST", RPCS["ListItems"], headers=CONNECT | credentials, body=b"{}")
-    refused = own.fetch("POST", RPCS["ListItems"], headers=CONNECT | credentials, body=b"{}")
+        Page(app, OTHER, own.token).json(RPCS["ListItems"])
+    refused = Page(app, LISTED, "unknown").json(RPCS["ListItems"])
 
+    assert own.json(RPCS["ListItems"]).status_code == 200
     assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
 
 
@@ -260,10 +286,22 @@ def test_a_cached_answer_serves_every_page(app: Any, condition: dict[str, str]) 
     assert "origin" not in first.headers["vary"].lower()
 
 
+@pytest.mark.parametrize("rpc", READS)
+def test_what_is_private_is_for_listed_pages(store: MemoryStore, token: str, rpc: str) -> None:
+    """Where visitors have to be known, only listed pages read on behalf of theirs."""
+    app = build_app(store, access="private", cors_origins=[LISTED])
+
+    with pytest.raises(Blocked):
+        Page(app, OTHER).json(RPCS[rpc])
+    assert Page(app, LISTED).json(RPCS[rpc]).status_code == 401
+    assert Page(app, LISTED, token).json(RPCS[rpc]).status_code in {200, 400}
+
+
 def test_only_reads_that_need_no_role_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A foreign page would make any other with the rights of whoever is at this machine."""
-    changed = {**PERMISSIONS, "ListNotes": Role.VIEWER, "AddItem": Role.ANYBODY}
-    monkeypatch.setattr(application, "PERMISSIONS", changed)
+    """A write would not be open even if it needed no role."""
+    known, anybody = PERMISSIONS["WhoAmI"], PERMISSIONS["CheckHealth"]
+    changed = {**PERMISSIONS, "ListNotes": known, "AddItem": anybody}
+    monkeypatch.setattr(access, "PERMISSIONS", changed)
     page = Page(build_app(MemoryStore()), OTHER)
 
     assert page.json(RPCS["ListItems"]).status_code == 200
@@ -272,13 +310,13 @@ def test_only_reads_that_need_no_role_are_open(monkeypatch: pytest.MonkeyPatch) 
             page.json(RPCS[rpc])
 
 
-# Writes
+# What needs a role
 
 
-@pytest.mark.parametrize("rpc", WRITES)
+@pytest.mark.parametrize("rpc", OTHERS)
 @pytest.mark.parametrize("headers", [CONNECT, GRPC_WEB], ids=["connect", "grpc-web"])
-def test_no_other_page_may_write(page: Page, rpc: str, headers: dict[str, str]) -> None:
-    """The preflight is refused, so that the write is not sent; nor could the answer be read."""
+def test_no_other_page_may_call(page: Page, rpc: str, headers: dict[str, str]) -> None:
+    """The preflight is refused, so that the call is not sent; nor could the answer be read."""
     with pytest.raises(Blocked) as blocked:
         page.fetch("POST", RPCS[rpc], headers=headers, body=b"{}")
     sent = requested(page.app, "POST", RPCS[rpc], headers={**ORIGIN, **headers}, content=b"{}")
@@ -295,7 +333,7 @@ def test_a_listed_page_may_write(own: Page) -> None:
     unknown = own.json("/statusthing.v1.ItemsService/Nope")
 
     assert names(own.app) == ["api"]
-    assert (added.status_code, added.headers["statusthing-revision"]) == (200, "2")
+    assert (added.status_code, added.headers["statusthing-revision"]) == (200, "3")
     assert (again.status_code, again.json()["code"]) == (409, "already_exists")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "unimplemented")
 
@@ -324,6 +362,19 @@ def test_a_listed_page_may_send_credentials() -> None:
     assert names(app) == ["api"]
 
 
+@pytest.mark.parametrize("rpc", ["AddItem", "ListItems"])
+def test_no_other_page_may_use_the_login_of_a_host(rpc: str) -> None:
+    """What a browser adds by itself, such as a cookie, counts for listed pages only."""
+    app = build_app(MemoryStore(), identify=editor, cors_origins=[LISTED])
+    statuses = [
+        requested(app, "POST", RPCS[rpc], json={}, headers=headers).status_code
+        for headers in ({"origin": OTHER}, {"origin": "null"}, {"sec-fetch-site": "cross-site"})
+    ]
+
+    assert statuses == [403, 403, 403]
+    assert Page(app, LISTED).json(RPCS[rpc]).status_code in {200, 400}
+
+
 def test_an_answer_for_one_origin_says_so(app: Any) -> None:
     """A cache must not hand it to pages of another (RFC 9110, section 12.5.5)."""
     answer = requested(app, "POST", ADD, json={"name": "api"}, headers={"origin": LISTED})
@@ -333,10 +384,10 @@ def test_an_answer_for_one_origin_says_so(app: Any) -> None:
 
 
 @pytest.mark.parametrize("origin", ["null", f"{LISTED}:8443", f"{LISTED}.evil.example", "*", ""])
-def test_an_origin_is_compared_as_a_whole(app: Any, origin: str) -> None:
+def test_an_origin_is_compared_as_a_whole(app: Any, token: str, origin: str) -> None:
     """Nothing but a listed origin, to the last character, may write."""
     with pytest.raises(Blocked):
-        Page(app, origin).json(ADD, name="api")
+        Page(app, origin, token).json(ADD, name="api")
 
 
 @pytest.mark.parametrize(
@@ -356,9 +407,10 @@ def test_an_origin_is_compared_as_a_whole(app: Any, origin: str) -> None:
 @pytest.mark.parametrize("query", ["", f"?{as_query({'name': 'api'})}"], ids=["body", "query"])
 @pytest.mark.parametrize("origin", [OTHER, LISTED])
 def test_what_needs_no_preflight_cannot_write(
-    app: Any, origin: str, query: str, method: str, type_: str | None
+    origin: str, query: str, method: str, type_: str | None
 ) -> None:
-    """A form or a script can send these from any page, to a server that takes it for an editor."""
+    """A form or a script can send these from any page, with the cookies of an editor."""
+    app = build_app(MemoryStore(), identify=editor, cors_origins=[LISTED])
     headers = {"origin": origin} | ({"content-type": type_} if type_ else {})
     body = b'{"name": "api"}'
     response = requested(app, method, f"{ADD}{query}", content=body, headers=headers)
@@ -427,14 +479,14 @@ def in_fastapi(app: Any) -> Any:
     [lambda app: Starlette(routes=[Mount("/a", routes=[Mount("/b", app)])]), in_fastapi],
     ids=["starlette", "fastapi"],
 )
-def test_it_holds_under_a_prefix(app: Any, host: Callable[[Any], Any]) -> None:
+def test_it_holds_under_a_prefix(app: Any, token: str, host: Callable[[Any], Any]) -> None:
     """Mounted in another application, the same pages may make the same calls."""
     mounted = host(app)
 
     assert Page(mounted, OTHER).json(f"/a/b{RPCS['ListItems']}").status_code == 200
-    assert Page(mounted, LISTED).json(f"/a/b{ADD}", name="api").status_code == 200
+    assert Page(mounted, LISTED, token).json(f"/a/b{ADD}", name="api").status_code == 200
     with pytest.raises(Blocked):
-        Page(mounted, OTHER).json(f"/a/b{ADD}", name="other")
+        Page(mounted, OTHER, token).json(f"/a/b{ADD}", name="other")
     assert names(app) == ["api"]
 
 
@@ -454,11 +506,11 @@ def test_it_holds_under_a_prefix(app: Any, host: Callable[[Any], Any]) -> None:
         "capacitor://localhost",
     ],
 )
-def test_an_origin_may_be_listed(origin: str) -> None:
+def test_an_origin_may_be_listed(store: MemoryStore, token: str, origin: str) -> None:
     """Whatever browsers send as the origin of a page can be in the list."""
-    app = build_app(MemoryStore(), cors_origins=[origin])
+    app = build_app(store, cors_origins=[origin])
 
-    assert Page(app, origin).json(ADD, name="api").status_code == 200
+    assert Page(app, origin, token).json(ADD, name="api").status_code == 200
 
 
 @pytest.mark.parametrize(

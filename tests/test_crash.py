@@ -28,11 +28,11 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
+from tests.tokens import add_token
 
-from statusthing.log import Action, Change
-from statusthing.model import Item, Note, Record, Status
+from statusthing.log import Action, Change, describe
+from statusthing.model import Item, Note, Record, Status, Token
 from statusthing.store import Query, Transaction
 from statusthing_sqlite import SqliteStore
 
@@ -43,7 +43,7 @@ CLIENTS = 4
 ANSWERS = range(1, 50)  # how many come before a kill
 WRITES_OF_A_START = (1, 4, 8, 12, 16, 20)  # after how many it is killed
 
-KINDS: tuple[type[Record], ...] = (Status, Item, Note)
+KINDS: tuple[type[Record], ...] = (Status, Item, Note, Token)
 
 WRITES = {
     "ItemsService/AddItem": [
@@ -62,6 +62,7 @@ WRITES = {
 """The whole of what each request of the clients writes, as the log has it."""
 
 DEFAULTS = [(Action.ADDED, "Status")] * 8
+TOKEN = [(Action.ADDED, "Token")]
 
 
 @dataclass(frozen=True)
@@ -103,14 +104,15 @@ class Client:
             yield "ItemsService/UpdateItem", id | {"description": self.text}
             yield "ItemsService/DeleteItem", id
 
-    def work(self, port: int, answered: Callable[[], None]) -> None:
+    def work(self, port: int, token: str, answered: Callable[[], None]) -> None:
         """Send requests until the server is gone."""
+        headers = {"content-type": "application/json", "authorization": f"Bearer {token}"}
         with closing(HTTPConnection("127.0.0.1", port, timeout=SECONDS)) as http:
             while True:
                 repeated, self.sent = self.sent, True
-                body, headers = json.dumps(self.fields), {"content-type": "application/json"}
                 try:
-                    http.request("POST", f"/statusthing.v1.{self.rpc}", body, headers)
+                    path, body = f"/statusthing.v1.{self.rpc}", json.dumps(self.fields)
+                    http.request("POST", path, body, headers)
                     response = http.getresponse()
                     answer = response.read().decode()
                 except (OSError, HTTPException):
@@ -194,18 +196,19 @@ def test_killed_while_clients_write(file: File, seed: int) -> None:
     """
     moments = random.Random(seed)  # noqa: S311 - no secret
     clients = [Client(f"client {number}") for number in range(CLIENTS)]
+    token = asyncio.run(add_token(SqliteStore(file.path)))
     with ThreadPoolExecutor(CLIENTS) as pool:
         for number in range(KILLS):
             with file.serving() as (process, port):
-                check(file, clients)
+                check(file, clients, TOKEN, DEFAULTS)
                 end = partial(kill, file, process, within_a_write=number % 2 == 1)
                 answered = countdown(moments.choice(ANSWERS), end)
-                working = [pool.submit(client.work, port, answered) for client in clients]
+                working = [pool.submit(client.work, port, token, answered) for client in clients]
                 for each in working:
                     each.result()
                 assert process.wait(SECONDS) == -signal.SIGKILL
     with file.serving():
-        check(file, clients)
+        check(file, clients, TOKEN, DEFAULTS)
 
     assert all(client.acknowledged for client in clients)
     assert "Traceback" not in file.log.read_text()
@@ -237,7 +240,7 @@ def test_killed_while_it_lays_out_the_file(file: File, writes: int) -> None:
             file.until_written(unless=lambda: has_started(process))
         assert process.poll() is None
     with file.serving():
-        check(file, [])
+        check(file, [], DEFAULTS)
 
 
 def has_started(process: subprocess.Popen[str]) -> bool:
@@ -247,14 +250,14 @@ def has_started(process: subprocess.Popen[str]) -> bool:
     return bool(readable)
 
 
-def check(file: File, clients: Sequence[Client]) -> None:
-    """Compare what is in a file with what its clients know."""
+def check(file: File, clients: Sequence[Client], *first: list[tuple[Action, str]]) -> None:
+    """Compare what is in a file with what its clients know, and with what came before them."""
     head, log, records = asyncio.run(contents(file.path))
     units: defaultdict[int, list[Change]] = defaultdict(list)
     for change in log:
         units[change.revision].append(change)
     assert list(units) == [*range(1, head + 1)]
-    assert effect(units.pop(1)) == DEFAULTS
+    assert [effect(units.pop(number)) for number in range(1, len(first) + 1)] == [*first]
 
     done: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for revision, unit in units.items():
@@ -309,7 +312,7 @@ async def contents(path: Path) -> tuple[int, Sequence[Change], Rows]:
     def read(tx: Transaction) -> tuple[int, Sequence[Change], Rows]:
         found = {kind.__name__: tx.find(Query(kind)) for kind in KINDS}
         rows = {
-            kind: {record.id: msgspec.to_builtins(record) for record in records}
+            kind: {record.id: describe(record) for record in records}
             for kind, records in found.items()
         }
         return tx.revision, tx.find(Query(Change)), rows

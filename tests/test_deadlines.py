@@ -23,7 +23,7 @@ import grpc
 import httpx
 import pytest
 
-from statusthing import StatusThing, build_app, server
+from statusthing import Principal, Role, StatusThing, build_app, server
 from statusthing.errors import DeadlineExceeded
 from statusthing.memory import MemoryStore
 from statusthing.service.messages import AddItemRequest, ListItemsRequest
@@ -54,6 +54,11 @@ class Announcing(SqliteStore):
         return await super().write(work, now=now)
 
 
+async def editor(_: Any) -> Principal:
+    """Whoever asks is an editor, without the store being asked about them."""
+    return Principal(name="editor", role=Role.EDITOR)
+
+
 def main() -> None:
     """Serve `statusthing.db`; the log has a line for each write that is queued."""
     logging.basicConfig(level=logging.INFO)
@@ -63,7 +68,7 @@ def main() -> None:
     def started(url: str) -> None:
         print(f"listening on {url}\ndata in {store.url}", flush=True)  # noqa: T201 - as `serve` does
 
-    server.run(build_app(store), addr="127.0.0.1:0", on_start=started)
+    server.run(build_app(store, identify=editor), addr="127.0.0.1:0", on_start=started)
 
 
 @contextmanager
@@ -98,7 +103,7 @@ def names_after_one_more(running: Server) -> list[str]:
 
 def by_json(running: Server) -> str:
     """Call as plain HTTP does."""
-    headers = {"connect-timeout-ms": str(SOON)}
+    headers = {"connect-timeout-ms": str(SOON), **running.credentials}
     response = httpx.post(running.url + ADD, json={"name": "late"}, headers=headers)
     assert response.status_code == 504
     return str(response.json()["code"])
@@ -107,6 +112,7 @@ def by_json(running: Server) -> str:
 def by_proto(running: Server) -> str:
     """Call as Connect's clients do."""
     headers = {"connect-timeout-ms": str(SOON), "content-type": "application/proto"}
+    headers |= running.credentials
     content = services_pb2.AddItemRequest(name="late").SerializeToString()
     response = httpx.post(running.url + ADD, content=content, headers=headers)
     assert response.status_code == 504
@@ -116,6 +122,7 @@ def by_proto(running: Server) -> str:
 def by_grpc_web(running: Server) -> str:
     """Call as gRPC-Web does; 4 is DEADLINE_EXCEEDED."""
     headers = {"grpc-timeout": f"{SOON}m", "content-type": "application/grpc-web+proto"}
+    headers |= running.credentials
     message = services_pb2.AddItemRequest(name="late").SerializeToString()
     content = b"\0" + len(message).to_bytes(4, "big") + message
     response = httpx.post(running.url + ADD, content=content, headers=headers)
@@ -132,7 +139,11 @@ def by_grpc(running: Server) -> str:
             request_serializer=services_pb2.AddItemRequest.SerializeToString,
             response_deserializer=services_pb2.AddItemResponse.FromString,
         )
-        ended = call.future(services_pb2.AddItemRequest(name="late"), timeout=SOON / 1_000)
+        ended = call.future(
+            services_pb2.AddItemRequest(name="late"),
+            timeout=SOON / 1_000,
+            metadata=running.metadata,
+        )
         return str(ended.code().name.lower())
 
 
@@ -159,7 +170,7 @@ def test_a_busy_server_begins_no_write_that_is_too_late(tmp_path: Path) -> None:
         asyncio.run(StatusThing(store).items.add(name="after"))
 
     async def use() -> tuple[list[httpx.Response], httpx.Response]:
-        transport = httpx.ASGITransport(build_app(store))
+        transport = httpx.ASGITransport(build_app(store, identify=editor))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             await client.post(LIST, json={})
             with held(database):

@@ -37,9 +37,12 @@ NOT_SERVING = HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = HealthCheckResponse.SERVICE_UNKNOWN
 SERVICES = {
     "",
+    "statusthing.v1.AuditService",
     "statusthing.v1.ItemsService",
     "statusthing.v1.NotesService",
     "statusthing.v1.StatusService",
+    "statusthing.v1.TokensService",
+    "statusthing.v1.UsersService",
 }
 HEALTH = "/grpc.health.v1.Health"
 
@@ -115,7 +118,7 @@ def test_an_unknown_service_has_no_status(server: Server, service: str) -> None:
 
 
 def test_no_credentials_are_needed(server: Server) -> None:
-    """Callers from elsewhere may ask."""
+    """Everybody may ask, under whatever name they know the server."""
     with health(server, default_authority="status.example.com") as stub:
         assert check(stub) == SERVING
         assert next(watch(stub)).status == SERVING

@@ -5,12 +5,14 @@ While each attack lasts, another client has to be served, see `Server.withstandi
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import socket
 import sys
 import time
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -31,8 +33,10 @@ from hyperframe.frame import (
     SettingsFrame,
     WindowUpdateFrame,
 )
+from tests.tokens import add_token
 
 from statusthing import limits
+from statusthing_sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -282,7 +286,8 @@ def test_resets_of_calls_that_are_carried_out(target: Server) -> None:
     """Cancelled writes are done or not, and their connection goes on."""
     with target.withstanding(mebibytes=16), connected(target) as [client]:
         for stream in range(1, 2 * limits.CANCELLED_CALLS, 2):
-            add = client.post(stream, "/statusthing.v1.ItemsService/AddItem")
+            head = [*JSON, *target.metadata]
+            add = client.post(stream, "/statusthing.v1.ItemsService/AddItem", head)
             named = body(stream, b'{"name": "cancelled %d"}' % stream)
             client.send(add, *named, RstStreamFrame(stream, error_code=8))
         client.send(client.get(1_001))
@@ -672,13 +677,14 @@ def test_a_hundred_answers_of_a_connection_that_nobody_reads(stocked: Server, me
 
 
 @contextmanager
-def without_room(run: Run, stalled: float) -> Iterator[tuple[Server, Connection]]:
+def without_room(run: Run, folder: Path, stalled: float) -> Iterator[tuple[Server, Connection]]:
     """A connection with an answer on stream 3 that its client does not take.
 
     Its next calls wait for that, and so does the one on stream 1, of which half has come before.
 
     Args:
         run: runs the server.
+        folder: where it does.
         stalled: how long an answer and a call wait for the client, in seconds.
     """
     program = (
@@ -686,8 +692,10 @@ def without_room(run: Run, stalled: float) -> Iterator[tuple[Server, Connection]
         f"limits.UNSENT_BYTES = 0\nlimits.STALLED_SECONDS = {stalled}\ncli.main()"
     )
     nothing = {SettingCodes.INITIAL_WINDOW_SIZE: 0}
+    token = asyncio.run(add_token(SqliteStore(folder / "statusthing.db")))
+    command = (sys.executable, "-c", program, "serve", "--addr=127.0.0.1:0")
     with (
-        run(sys.executable, "-c", program, "serve", "--addr=127.0.0.1:0") as server,
+        run(*command, token=token) as server,
         connected(server, settings=nothing) as [client],
     ):
         with server.json() as neighbour:
@@ -701,9 +709,9 @@ def without_room(run: Run, stalled: float) -> Iterator[tuple[Server, Connection]
         yield server, client
 
 
-def test_who_takes_no_answers_gets_no_more(run: Run) -> None:
+def test_who_takes_no_answers_gets_no_more(run: Run, tmp_path: Path) -> None:
     """A call that has waited for that too long is told so, and not that its body was too slow."""
-    with without_room(run, stalled=0.5) as (_, client):
+    with without_room(run, tmp_path, stalled=0.5) as (_, client):
         client.send(*body(1, b"}"))
         error = client.until(lambda frame: isinstance(frame, DataFrame) and frame.stream_id == 1)
 
@@ -712,9 +720,9 @@ def test_who_takes_no_answers_gets_no_more(run: Run) -> None:
         assert "earlier answers were not taken within 0.5 seconds" in error.data.decode()
 
 
-def test_calls_wait_until_earlier_answers_are_taken(run: Run) -> None:
+def test_calls_wait_until_earlier_answers_are_taken(run: Run, tmp_path: Path) -> None:
     """Those that had begun before and those that begin meanwhile are answered then."""
-    with without_room(run, stalled=SECONDS) as (_, client):
+    with without_room(run, tmp_path, stalled=SECONDS) as (_, client):
         client.send(*body(1, b"}"), client.get(5), WindowUpdateFrame(5, window_increment=WINDOW))
         client.send(PingFrame(0, b"12345678"))
         client.until(lambda frame: isinstance(frame, PingFrame))
@@ -726,9 +734,9 @@ def test_calls_wait_until_earlier_answers_are_taken(run: Run) -> None:
         assert set(client.statuses.values()) == {"200"}
 
 
-def test_a_call_that_waits_for_room_can_be_cancelled(run: Run) -> None:
+def test_a_call_that_waits_for_room_can_be_cancelled(run: Run, tmp_path: Path) -> None:
     """It ends with its stream, and does not wait any longer."""
-    with without_room(run, stalled=SECONDS) as (server, client):
+    with without_room(run, tmp_path, stalled=SECONDS) as (server, client):
         client.send(*body(1, b"}"), PingFrame(0, b"12345678"))
         client.until(lambda frame: isinstance(frame, PingFrame))
         client.send(RstStreamFrame(1, error_code=8))

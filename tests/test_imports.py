@@ -28,11 +28,11 @@ ALLOWED: dict[str, Imports] = {
     "statusthing.model": (set(), {"msgspec"}),
     "statusthing.colors": (set(), set()),
     "statusthing.log": ({"model"}, {"msgspec"}),
-    "statusthing.access": ({"errors"}, {"msgspec"}),
+    "statusthing.access": ({"errors", "model"}, {"msgspec"}),
     "statusthing.store": ({"errors", "log", "model"}, {"msgspec"}),
     "statusthing.service": (
         {"access", "colors", "errors", "log", "model", "store"},
-        {"msgspec", "uuid_utils"},
+        {"argon2", "msgspec", "uuid_utils"},
     ),
     # Stores
     "statusthing.wakeup": ({"errors"}, set()),
@@ -50,19 +50,32 @@ ALLOWED: dict[str, Imports] = {
     ),
     # The wire and the web, which know the service and never a store
     "statusthing.asgi": (set(), set()),
-    "statusthing.identity": ({"access", "asgi", "errors"}, set()),
+    "statusthing.identity": ({"access", "asgi", "errors", "service"}, set()),
+    "statusthing.proxies": ({"asgi", "errors"}, set()),
+    "statusthing.safety": (set(), set()),
     "statusthing.v1": (set(), PROTOBUF | {"pyqwest"}),
     "statusthing.rpc": (
         {"access", "asgi", "errors", "identity", "limits", "model", "service", "v1"},
         PROTOBUF | {"msgspec", "google.rpc", "protobuf"},
     ),
     "statusthing.web": (
-        {"asgi", "colors", "errors", "limits", "model", "service"},
+        {"access", "asgi", "colors", "errors", "identity", "limits", "model", "service"},
         {"jinja2", "markdown_it", "markupsafe", "msgspec", "nh3", "starlette"},
     ),
     # Composition
     "statusthing.app": (
-        {"asgi", "errors", "identity", "rpc", "service", "store", "web"},
+        {
+            "access",
+            "asgi",
+            "errors",
+            "identity",
+            "proxies",
+            "rpc",
+            "safety",
+            "service",
+            "store",
+            "web",
+        },
         {"starlette"},
     ),
     "statusthing.limits": (set(), set()),
@@ -86,7 +99,6 @@ ALLOWED: dict[str, Imports] = {
             "",
             "app",
             "errors",
-            "identity",
             "logformat",
             "registry",
             "server",
@@ -196,8 +208,8 @@ def test_a_breach_is_seen_wherever_it_hides(tmp_path: Path) -> None:
 def test_a_program_without_the_wire_loads_none_of_it(program: str) -> None:
     """A program that calls the service in process loads no wire, web or database code."""
     heavy = """sqlalchemy alembic starlette jinja2 markdown_it nh3 hypercorn h2 connectrpc
-        google.protobuf google.rpc
-        protobuf click structlog statusthing.v1 statusthing.app"""
+        google.protobuf google.rpc protobuf click structlog argon2 statusthing.v1
+        statusthing.app"""
     code = f"{program}; import sys; print(*(sys.modules.keys() & {heavy.split()}))"
     loaded = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True

@@ -22,7 +22,8 @@ CALLS = 5_000
 ROUNDS = 25
 SECONDS = 60.0  # the bound of a call, which waits for those before it
 OVERSIZE = bytes(5 * 2**20)
-STRANGER = (("authorization", "Bearer nobody"),)
+Metadata = tuple[tuple[str, str], ...]
+STRANGER: Metadata = (("authorization", "Bearer nobody"),)
 
 SERVICE = "/statusthing.v1.NotesService"
 
@@ -30,8 +31,9 @@ SERVICE = "/statusthing.v1.NotesService"
 class Calls:
     """Calls on one channel, about the notes of one item."""
 
-    def __init__(self, channel: grpc.Channel, item_id: str) -> None:
+    def __init__(self, channel: grpc.Channel, item_id: str, credentials: Metadata) -> None:
         self.channel = channel
+        self.credentials = credentials
         self.item_id = item_id
         self.add_note = channel.unary_unary(
             f"{SERVICE}/AddNote", pb.AddNoteRequest.SerializeToString, pb.AddNoteResponse.FromString
@@ -47,6 +49,7 @@ class Calls:
 
     def add(self, text: str, **options: Any) -> Any:
         """Start to add a note."""
+        options = {"metadata": self.credentials, **options}
         return self.add_note.future(self.note(text), timeout=SECONDS, **options)
 
     def get(self, id: str) -> Any:
@@ -61,6 +64,7 @@ class Calls:
 
     def send(self, messages: Iterator[bytes], **options: Any) -> Any:
         """Start to add a note whose messages are sent as they come."""
+        options = {"metadata": self.credentials, **options}
         return self.add_note_in_parts.future(messages, timeout=SECONDS, **options)
 
 
@@ -85,7 +89,7 @@ def calls(server: Server, json: Client) -> Iterator[Calls]:
     options = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(server.address, options=options) as channel:
         channel.subscribe(states.append)
-        yield Calls(channel, json.ok("AddItem", name="busy")["item"]["id"])
+        yield Calls(channel, json.ok("AddItem", name="busy")["item"]["id"], server.metadata)
 
     assert states.count(grpc.ChannelConnectivity.READY) == 1
 
@@ -156,6 +160,7 @@ def test_calls_that_fail_leave_their_neighbours_alone(calls: Calls, json: Client
         (code.INVALID_ARGUMENT, lambda: calls.add(" ")),
         (code.INVALID_ARGUMENT, lambda: calls.send(iter((b"\xff",)))),
         (code.UNAUTHENTICATED, lambda: calls.add("of a stranger", metadata=STRANGER)),
+        (code.UNAUTHENTICATED, lambda: calls.add("of nobody", metadata=())),
         (code.UNAUTHENTICATED, lambda: calls.send(held(), metadata=STRANGER)),
         (code.UNAUTHENTICATED, lambda: calls.send(held(note), metadata=STRANGER)),
         (code.RESOURCE_EXHAUSTED, lambda: calls.send(iter((OVERSIZE,)))),

@@ -76,6 +76,28 @@ TYPES = {
         15 timestamps: Timestamps
         16 version: uint32
     """,
+    "Token": """
+        1 id: string
+        2 name: string
+        3 role: Role
+        4 user_id: string
+        5 expires: google.protobuf.Timestamp
+        6 last_used: google.protobuf.Timestamp
+        15 timestamps: Timestamps
+        16 version: uint32
+    """,
+    "AuditEntry": """
+        1 id: string
+        2 time: google.protobuf.Timestamp
+        3 actor: string
+        4 address: string
+        5 correlation_id: string
+        6 action: string
+        7 kind: string
+        8 subject: string
+        9 before: string
+        10 after: string
+    """,
 }
 """Message of types.proto -> its fields."""
 
@@ -181,6 +203,87 @@ REQUESTS = {
         15 expected_version: uint32
     """,
     "DeleteNoteResponse": "",
+    "GetUserRequest": "1 user_id: string",
+    "GetUserResponse": "1 user: User",
+    "ListUsersRequest": """
+        12 page_size: uint32
+        13 page_token: string
+    """,
+    "ListUsersResponse": """
+        1 users: repeated User
+        2 next_page_token: string
+    """,
+    "AddUserRequest": """
+        1 username: string
+        2 password: string
+        3 first_name: string
+        4 last_name: string
+        5 email_address: string
+        6 avatar_url: string
+        7 role: Role
+        15 request_id: string
+    """,
+    "AddUserResponse": "1 user: User",
+    "UpdateUserRequest": """
+        1 user_id: string
+        2 username: string
+        3 password: string
+        4 first_name: string
+        5 last_name: string
+        6 email_address: string
+        7 avatar_url: string
+        8 role: Role
+        9 disabled: bool
+        14 update_mask: google.protobuf.FieldMask
+        15 expected_version: uint32
+    """,
+    "UpdateUserResponse": "",
+    "DeleteUserRequest": """
+        1 user_id: string
+        15 expected_version: uint32
+    """,
+    "DeleteUserResponse": "",
+    "ChangePasswordRequest": """
+        1 current_password: string
+        2 new_password: string
+    """,
+    "ChangePasswordResponse": "",
+    "WhoAmIRequest": "",
+    "WhoAmIResponse": """
+        1 name: string
+        2 role: Role
+        3 user: User
+        4 token: Token
+    """,
+    "ListTokensRequest": """
+        1 user_id: string
+        12 page_size: uint32
+        13 page_token: string
+    """,
+    "ListTokensResponse": """
+        1 tokens: repeated Token
+        2 next_page_token: string
+    """,
+    "AddTokenRequest": """
+        1 name: string
+        2 role: Role
+        3 expires: google.protobuf.Timestamp
+        15 request_id: string
+    """,
+    "AddTokenResponse": """
+        1 token: Token
+        2 secret: string
+    """,
+    "RevokeTokenRequest": "1 token_id: string",
+    "RevokeTokenResponse": "",
+    "ListAuditEntriesRequest": """
+        12 page_size: uint32
+        13 page_token: string
+    """,
+    "ListAuditEntriesResponse": """
+        1 entries: repeated AuditEntry
+        2 next_page_token: string
+    """,
 }
 """Message of services.proto -> its fields."""
 
@@ -188,6 +291,17 @@ SERVICES = {
     "ItemsService": ["GetItem", "ListItems", "AddItem", "UpdateItem", "DeleteItem"],
     "StatusService": ["GetStatus", "ListStatus", "AddStatus", "UpdateStatus", "DeleteStatus"],
     "NotesService": ["GetNote", "ListNotes", "AddNote", "UpdateNote", "DeleteNote"],
+    "UsersService": [
+        "GetUser",
+        "ListUsers",
+        "AddUser",
+        "UpdateUser",
+        "DeleteUser",
+        "ChangePassword",
+        "WhoAmI",
+    ],
+    "TokensService": ["ListTokens", "AddToken", "RevokeToken"],
+    "AuditService": ["ListAuditEntries"],
 }
 """Service -> its rpcs; each takes <Rpc>Request and answers <Rpc>Response."""
 
@@ -276,8 +390,8 @@ def test_rpcs_take_and_return_messages_of_their_name(method: MethodDescriptor) -
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_only_reads_are_marked_free_of_side_effects(method: MethodDescriptor) -> None:
-    """Get and List can be called with Connect GET; no write can."""
-    reads = method.name.startswith(("Get", "List"))
+    """Get, List and WhoAmI can be called with Connect GET; no write can."""
+    reads = method.name.startswith(("Get", "List", "WhoAmI"))
     marked = method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS
 
     assert marked == reads

@@ -20,7 +20,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statusthing.errors import InvalidArgument
-from statusthing.model import ItemView, NoteView, StatusKind, StatusView, Timestamps
+from statusthing.model import (
+    ItemView,
+    NoteView,
+    Role,
+    StatusKind,
+    StatusView,
+    Timestamps,
+    TokenView,
+    UserView,
+)
 from statusthing.rpc.health_pb2 import (
     HealthCheckRequest,
     HealthCheckResponse,
@@ -33,16 +42,17 @@ from statusthing.service import OPERATIONS
 from statusthing.service.messages import (
     AddItemRequest,
     AddStatusRequest,
+    AuditEntry,
     ListItemsRequest,
     StatusInput,
 )
 from statusthing.v1 import services_pb2
 
 JSON, PROTO = JsonCodec(), ProtoCodec()
-REQUESTS = [row.request for row in OPERATIONS.values()]
-RESPONSES = [row.response for row in OPERATIONS.values()]
+REQUESTS = [row.request for row in OPERATIONS.values() if row.service]
+RESPONSES = [row.response for row in OPERATIONS.values() if row.service]
 MESSAGES = [HealthCheckRequest, ServerReflectionRequest]  # of services that are not the domain's
-VIEWS = [ItemView, StatusView, NoteView, Timestamps]
+VIEWS = [ItemView, StatusView, NoteView, UserView, TokenView, AuditEntry, Timestamps]
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 instants = st.integers(-62_135_000_000, 253_402_000_000).map(
@@ -65,6 +75,7 @@ def structs(kind: Any) -> st.SearchStrategy[Any]:
         int: st.integers(min_value=0, max_value=2**31 - 1),
         bool: st.booleans(),
         StatusKind: st.sampled_from(StatusKind),
+        Role: st.sampled_from(Role),
         datetime: instants,
         type(None): st.none(),
     }

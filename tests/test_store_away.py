@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 import psutil
 import pytest
 from tests.postgres import OwnPostgres, own_server
@@ -50,8 +49,8 @@ class Calls:
         served: when the latest answer came that was no error.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, server: Server) -> None:
+        self._server = server
         self.acknowledged: list[str] = []
         self.refused: list[str] = []
         self.codes: set[str] = set()
@@ -91,7 +90,7 @@ class Calls:
             time.sleep(PAUSE_SECONDS)
 
     def _call_on(self, name: str) -> None:
-        with httpx.Client(base_url=self._url, timeout=SECONDS) as client:
+        with self._server.http() as client:
             for n in itertools.count():
                 if self._over.wait(2 * PAUSE_SECONDS):
                     return
@@ -130,7 +129,7 @@ def until(condition: Callable[[], bool]) -> None:
 def test_a_crash_of_the_database_is_a_short_pause(postgres: OwnPostgres, serve: Serve) -> None:
     """Under load, errors are `unavailable` only, no acknowledged write is lost, and it goes on."""
     with postgres.database() as url, serve(f"--store={url}") as server:
-        calls = Calls(server.url)
+        calls = Calls(server)
         with calls.going_on():
             calls.serve_again()
             for _ in range(3):
@@ -155,7 +154,7 @@ def test_a_database_that_stands_still_keeps_nobody_waiting(
 ) -> None:
     """Each call is answered within 5 seconds, `/healthz` at once, and later all works again."""
     with postgres.database() as url, serve(f"--store={url}") as server:
-        calls = Calls(server.url)
+        calls = Calls(server)
         with calls.going_on():
             calls.serve_again()
             parent = psutil.Process(postgres.pid)

@@ -54,9 +54,13 @@ def logged(server: Any, logger: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["logger"] == logger]
 
 
-def add(url: str, name: str) -> None:
+def add(server: Any, name: str) -> None:
     """Add an item, over a connection of its own."""
-    answer = httpx.post(f"{url}/statusthing.v1.ItemsService/AddItem", json={"name": name})
+    answer = httpx.post(
+        f"{server.url}/statusthing.v1.ItemsService/AddItem",
+        json={"name": name},
+        headers=server.credentials,
+    )
     assert answer.is_success, answer.text
 
 
@@ -66,9 +70,9 @@ def names(url: str) -> set[str]:
     return {item["name"] for item in answer.json().get("items", ())}
 
 
-def test_eight_processes_start_on_an_empty_database(serve: Serve) -> None:
+def test_eight_processes_start_on_an_empty_database(run: Serve) -> None:
     """There is one layout and one set of default statuses, and nothing is said about it."""
-    with serve("--workers=8") as server:
+    with run(str(STATUSTHING), "serve", "--addr=127.0.0.1:0", "--workers=8") as server:
         assert len(workers(server)) == 8
         answer = httpx.post(f"{server.url}/statusthing.v1.StatusService/ListStatus", json={})
         assert len(answer.json()["statuses"]) == 8
@@ -105,7 +109,7 @@ def test_all_processes_see_every_write_at_once(serve: Serve) -> None:
     """Whoever answers, the write that was acknowledged before is there."""
     with serve("--workers=3") as server:
         for number in range(60):
-            add(server.url, f"item {number}")
+            add(server, f"item {number}")
             assert len(names(server.url)) == number + 1
 
 
@@ -126,7 +130,7 @@ def alone(server: Any, pid: int) -> Iterator[None]:
 def test_the_processes_share_the_connections(serve: Serve) -> None:
     """Each process takes connections from the one socket; `test_server.py` shows: one by one."""
     with serve("--workers=3") as server:
-        add(server.url, "shared")
+        add(server, "shared")
         for pid in workers(server):
             with alone(server, pid):
                 assert names(server.url) == {"shared"}
@@ -135,11 +139,11 @@ def test_the_processes_share_the_connections(serve: Serve) -> None:
 def test_a_process_that_is_killed_is_replaced(serve: Serve) -> None:
     """The others go on serving, nothing is lost, and the log says what happened."""
     with serve("--workers=2") as server:
-        add(server.url, "before")
+        add(server, "before")
         before = workers(server)
         victim = min(before)
         psutil.Process(victim).kill()
-        add(server.url, "meanwhile")
+        add(server, "meanwhile")
         [fresh] = until(lambda: workers(server) - before)
         until(lambda: listening(fresh))
         with alone(server, fresh):
@@ -179,14 +183,19 @@ def refuses(address: tuple[str, int]) -> bool:
 def test_calls_in_flight_are_finished(serve: Serve) -> None:
     """SIGTERM refuses new connections in all processes, and lets calls come to their end."""
     body = b'{"name": "late"}'
+
+    def head(server: Any) -> bytes:
+        return (
+            "POST /statusthing.v1.ItemsService/AddItem HTTP/1.1\r\n"
+            "Host: localhost\r\nContent-Type: application/json\r\n"
+            f"Authorization: Bearer {server.token}\r\n"
+            f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+        ).encode()
+
     with serve("--workers=2") as server:
         host, port = server.address.split(":")
         with socket.create_connection((host, int(port)), timeout=SECONDS) as client:
-            client.sendall(
-                b"POST /statusthing.v1.ItemsService/AddItem HTTP/1.1\r\n"
-                b"Host: localhost\r\nContent-Type: application/json\r\n"
-                b"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n" % len(body)
-            )
+            client.sendall(head(server))
             assert client.recv(100).startswith(b"HTTP/1.1 100 ")
             psutil.Process(server.pid).terminate()
             until(lambda: refuses((host, int(port))))

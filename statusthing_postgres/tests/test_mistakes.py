@@ -316,7 +316,7 @@ def test_the_command_reports_a_newer_layout(
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == (
         "statusthing: the data has the layout 9999, this software knows those up to "
-        "0002: install the newer version\n"
+        "0003: install the newer version\n"
     )
 
 

@@ -120,7 +120,7 @@ def test_a_failed_commit_fails_its_whole_batch(file: File, store: SqliteStore, r
 
 def limit_pages(connection: sqlite3.Connection, _: object) -> None:
     """Make the database almost full, so that SQLite rolls back by itself."""
-    connection.execute("PRAGMA max_page_count=60")
+    connection.execute("PRAGMA max_page_count=150")
 
 
 def limit_length(connection: sqlite3.Connection, _: object) -> None:
