@@ -32,7 +32,7 @@ _NAMES = ("username", "name")
     "--json", "as_json", is_flag=True, help="Print an object on each line, with all there is."
 )
 def audit(store: str, limit: int, *, as_json: bool) -> None:
-    """Show the changes and the failed attempts to sign in, newest first."""
+    """Show changes and failed sign-ins, the newest first."""
 
     async def work(st: StatusThing) -> list[AuditEntry]:
         entries: list[AuditEntry] = []

@@ -100,7 +100,7 @@ def list_users(store: str) -> None:
 @_name
 @store_option
 def disable(name: str, store: str) -> None:
-    """Let a user do nothing any more: their sessions end, their tokens are dead."""
+    """End all that a user may do, with a session or a token."""
     _update(store, name, disabled=True)
     click.echo(f"disabled {plain(name)}")
 
@@ -131,9 +131,10 @@ def set_role(name: str, store: str, role: str) -> None:
 @click.pass_context
 def set_password(context: click.Context, name: str, store: str, *, password_stdin: bool) -> None:
     """Give a user another password, which ends their sessions."""
-    # The username too, which the password must not be.
+    # The username too, which the password must not be; the mask, as no password is none to set.
     password = _password(context, from_stdin=password_stdin)
-    _update(store, name, password=password, username=name)
+    mask = ("password", "username")
+    _update(store, name, password=password, username=name, update_mask=mask)
     click.echo(f"set the password of {plain(name)}")
 
 

@@ -1,0 +1,34 @@
+"""Runs the `statusthing` command to its end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+STATUSTHING = Path(sys.executable).with_name("statusthing")
+
+
+def statusthing(
+    folder: Path, *arguments: str, stdin: bytes = b"", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in a folder, with a standard input and variables of the environment."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("STATUSTHING_")}
+    ended = subprocess.run(
+        [STATUSTHING, *arguments],
+        cwd=folder,
+        env=clean | environment,
+        input=stdin,
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
+    return subprocess.CompletedProcess(
+        ended.args, ended.returncode, ended.stdout.decode(), ended.stderr.decode()
+    )
+
+
+def is_one_clear_line(stderr: str) -> bool:
+    """Tell whether a message is for people: one line, no traceback."""
+    return stderr.startswith("statusthing: ") and stderr.count("\n") == 1
