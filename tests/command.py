@@ -11,15 +11,18 @@ STATUSTHING = Path(sys.executable).with_name("statusthing")
 
 
 def statusthing(
-    folder: Path, *arguments: str, stdin: bytes = b"", **environment: str
+    folder: Path, *arguments: str, stdin: str = "", **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command in a folder, with a standard input and variables of the environment."""
+    """Run the command in a folder, with a standard input and variables of the environment.
+
+    As in `sys.argv`, bytes that are not UTF-8 are lone surrogates.
+    """
     clean = {k: v for k, v in os.environ.items() if not k.startswith("STATUSTHING_")}
     ended = subprocess.run(
         [STATUSTHING, *arguments],
         cwd=folder,
         env=clean | environment,
-        input=stdin,
+        input=stdin.encode("utf-8", "surrogateescape"),
         capture_output=True,
         timeout=20,
         check=False,

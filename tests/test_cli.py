@@ -102,8 +102,8 @@ def test_signals_end_it_well_and_nothing_is_lost(tmp_path: Path, stop: signal.Si
         url = process.stdout.readline().removeprefix("listening on ").strip()
         assert process.stdout.readline() == "data in sqlite:///data.db\n"
         if turn == 0:
-            adding = {"json": {"name": "api"}, "headers": headers}
-            added = httpx.post(f"{url}{ITEMS}AddItem", **adding).json()
+            fields = {"name": "api"}
+            added = httpx.post(f"{url}{ITEMS}AddItem", json=fields, headers=headers).json()
         items.append(httpx.post(f"{url}{ITEMS}ListItems", json={}).json()["items"])
         process.send_signal(stop)
         _, stderr = process.communicate(timeout=20)

@@ -54,7 +54,7 @@ def add_admin(folder: Path, name: str = "ada") -> None:
     ended = statusthing(
         folder,
         *("user", "add", name, "--role=admin", "--password-stdin", "--store=sqlite:///data.db"),
-        stdin=f"{PASSWORD}\n".encode(),
+        stdin=f"{PASSWORD}\n",
     )
     assert ended.returncode == 0, ended.stderr
 
