@@ -21,7 +21,7 @@ import trustme
 from tests.command import STATUSTHING, is_one_clear_line, statusthing
 from tests.units import SECONDS, until
 
-from statusthing import Role, StatusThing, open_store
+from statusthing import Role, StatusThing, build_app, open_store
 from statusthing.cli.first_run import FirstRun
 from statusthing.errors import NotFound, Unauthenticated
 from statusthing.memory import MemoryStore
@@ -206,6 +206,36 @@ def test_the_file_of_another_server_stays(run: Run, tmp_path: Path) -> None:
     assert file.exists()
 
 
+def test_the_file_goes_when_setup_is_done(run: Run, tmp_path: Path) -> None:
+    """Whoever has the link makes the first admin with it, and then the file is gone."""
+    file = tmp_path / "statusthing-setup"
+    with run(*SERVE, "--workers=2") as server:
+        only_line(server)
+        link = file.read_text().strip()
+        answer = httpx.post(link, data={"username": "ada", "email": "", "password": PASSWORD})
+
+        assert answer.status_code == 303, answer.text
+        assert not file.exists()
+        assert over(tmp_path, lambda st: st.accounts.sign_in("ada", PASSWORD))
+
+
+@pytest.mark.parametrize("text", ["Dear all,\n", "http://127.0.0.1:9000/setup?token=other\n"])
+def test_setup_removes_no_other_file(tmp_path: Path, text: str) -> None:
+    """What the program was given as the file for the link may be something else."""
+    file = tmp_path / "letter.txt"
+    file.write_text(text)
+    app = build_app(MemoryStore(), setup_file=file)
+
+    async def set_up() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with app, httpx.AsyncClient(transport=transport, base_url="http://host") as http:
+            link = await app.st.setup_link() or ""
+            return await http.post(link, data={"username": "ada", "password": PASSWORD})
+
+    assert asyncio.run(set_up()).status_code == 303
+    assert file.read_text() == text
+
+
 def test_the_link_is_shown_on_a_terminal(tmp_path: Path) -> None:
     """On a terminal the link comes below the two lines that always come, and in no file."""
     controller, terminal = os.openpty()
@@ -227,7 +257,7 @@ def test_the_link_is_shown_on_a_terminal(tmp_path: Path) -> None:
     assert not (tmp_path / "statusthing-setup").exists()
 
 
-def test_setup_of_every_address_names_one(run: Run, tmp_path: Path) -> None:
+def test_a_link_has_the_address_of_the_server(run: Run, tmp_path: Path) -> None:
     """A link to a server that listens on IPv6 has its address in brackets."""
     with run(*SERVE, "--addr=[::1]:0") as server:
         only_line(server)

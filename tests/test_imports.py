@@ -57,7 +57,7 @@ ALLOWED: dict[str, Imports] = {
         PROTOBUF | {"msgspec", "google.rpc", "protobuf"},
     ),
     "statusthing.web": (
-        {"asgi", "colors", "errors", "limits", "model", "service"},
+        {"asgi", "colors", "errors", "limits", "model", "service", "setup_file"},
         {"jinja2", "markdown_it", "markupsafe", "msgspec", "nh3", "starlette"},
     ),
     # Composition
@@ -78,6 +78,7 @@ ALLOWED: dict[str, Imports] = {
         {"asgi", "connections", "errors", "exchange", "http1", "http2", "limits"},
         {"hypercorn"},
     ),
+    "statusthing.setup_file": (set(), set()),
     "statusthing.tls": ({"errors"}, set()),
     "statusthing.workers": ({"limits", "server"}, set()),
     "statusthing.logformat": (set(), {"structlog"}),
@@ -93,6 +94,7 @@ ALLOWED: dict[str, Imports] = {
             "registry",
             "server",
             "service",
+            "setup_file",
             "store",
             "tls",
             "workers",

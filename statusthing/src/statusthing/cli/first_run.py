@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import re
-import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 import click
 
+from statusthing import setup_file
 from statusthing.errors import StatusThingError, StoreClosed, with_cause
 from statusthing.registry import failures_named
 from statusthing.service import StatusThing
@@ -25,8 +23,6 @@ _log = logging.getLogger("statusthing.setup")
 
 _HOURS = SETUP_FOR.total_seconds() / 3_600
 _EVERY_ADDRESS = re.compile(r"//(0\.0\.0\.0|\[::\]):")
-_LINK = re.compile(rb"https?://[!-~]{1,300}/setup\?token=[!-~]{1,100}\n")
-_LONGEST = 500
 
 
 class FirstRun:
@@ -36,13 +32,14 @@ class FirstRun:
 
     Args:
         store: the URL of the store.
-        setup_file: where the link is written if nobody watches standard output.
+        file: where the link is written if nobody watches standard output.
         devmode: whether the account for development is to be there.
     """
 
-    def __init__(self, store: str, setup_file: Path, *, devmode: bool) -> None:
+    def __init__(self, store: str, file: Path, *, devmode: bool) -> None:
         self._store = store
-        self._file = SetupFile(setup_file)
+        self._file = file.absolute()
+        self._token = ""
         self._devmode = devmode
         self._task: asyncio.Task[None] | None = None
 
@@ -50,7 +47,7 @@ class FirstRun:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.remove()
+        setup_file.remove(self._file, self._token)
 
     def begin_soon(self, st: StatusThing, url: str) -> None:
         """Do all that in the running event loop, where the store is open.
@@ -110,63 +107,18 @@ class FirstRun:
             click.echo(f"set up the first admin at {link}")
             return
         try:
-            self._file.write(link)
+            setup_file.write(self._file, link)
         except OSError as error:
             _log.warning(
                 "nobody can sign in yet, and the setup link cannot be written to %s (%s): name "
                 "another file with --setup-file, or make an admin with `statusthing user add`",
-                self._file.path,
+                self._file,
                 error.strerror or error,
             )
         else:
+            self._token = link.rpartition("=")[2]
             _log.info(
                 "nobody can sign in yet: set up the first admin at the link in %s, within %d hours",
-                self._file.path,
+                self._file,
                 _HOURS,
             )
-
-
-class SetupFile:
-    """A file with a setup link, which its owner alone can read.
-
-    Args:
-        path: where it will be.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
-        self._text = b""
-
-    def write(self, link: str) -> None:
-        """Write the link.
-
-        Raises:
-            OSError: that is not possible, or there is a file that is not one of these.
-        """
-        if os.path.lexists(self.path) and not _LINK.fullmatch(self._found()):
-            raise FileExistsError("another file is there")
-        # Made for its owner only, under a name that nobody knows before. What is at the path is
-        # replaced, never followed or written to.
-        descriptor, name = tempfile.mkstemp(prefix=f".{self.path.name}-", dir=self.path.parent)
-        made = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(text := f"{link}\n".encode())
-            made.replace(self.path)
-        except BaseException:
-            made.unlink()
-            raise
-        self._text = text
-
-    def remove(self) -> None:
-        """Remove the file, if it is still there and still the same."""
-        with contextlib.suppress(OSError):
-            if self._text and self._found() == self._text:
-                self.path.unlink()
-
-    def _found(self) -> bytes:
-        """Return the text of the file that is there; nothing of a link, a pipe or the like."""
-        if not stat.S_ISREG(self.path.lstat().st_mode):
-            return b""
-        with self.path.open("rb") as file:
-            return file.read(_LONGEST)

@@ -45,7 +45,8 @@ DEFAULT_ADDR = "127.0.0.1:9000"
     is_flag=True,
     envvar=["STATUSTHING_DEVMODE"],
     callback=None,  # empty is off
-    help='Serve gRPC reflection, and make the account admin with the password "password".',
+    help='Make the account admin with the password "password", serve gRPC reflection, and have '
+    "pages follow edits of templates and assets.",
 )
 @option(
     "--cors-origin",
@@ -55,6 +56,13 @@ DEFAULT_ADDR = "127.0.0.1:9000"
     envvar=["STATUSTHING_CORS_ORIGIN"],
     callback=None,  # empty is no origin
     help="Let pages of https://this.origin write, not only read; may be given several times.",
+)
+@option(
+    "--cache-dir",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    envvar=["STATUSTHING_CACHE_DIR"],
+    help="Keep what the pages show here, to have it after a restart without the store.",
 )
 @option(
     "--certfile",
@@ -110,6 +118,7 @@ def serve(
     *,
     devmode: bool,
     cors_origins: tuple[str, ...],
+    cache_dir: Path | None,
     certfile: Path | None,
     keyfile: Path | None,
     trusted_proxies: tuple[str, ...],
@@ -138,6 +147,7 @@ def serve(
         "access": access,
         "devmode": devmode,
         "cors_origins": cors_origins,
+        "cache_dir": cache_dir,
         "trusted_proxies": trusted_proxies,
         "setup_file": setup_file,
     }
