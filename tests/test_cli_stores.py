@@ -67,10 +67,12 @@ def statusthing(plugins: Path, *arguments: str) -> subprocess.CompletedProcess[s
 def test_the_command_serves_any_store(plugins: Path, run: Run) -> None:
     """`serve` takes a plugin's URL, with several processes too where its store allows it."""
     install(plugins, source=SHARED)
-    command = [str(STATUSTHING), "serve", "--addr=127.0.0.1:0", "--store=acme://kept.db"]
+    store = "--store=acme://kept.db"
+    command = [str(STATUSTHING), "serve", "--addr=127.0.0.1:0", store, "--workers=2"]
+    token = statusthing(plugins, "token", "create", "tests", "--role=editor", store).stdout.strip()
 
     with (
-        run("env", f"PYTHONPATH={plugins}", *command, "--workers=2") as server,
+        run("env", f"PYTHONPATH={plugins}", *command, token=token) as server,
         server.json() as client,
     ):
         added = client.ok("AddItem", name="api")["item"]

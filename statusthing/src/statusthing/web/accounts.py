@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from statusthing import setup_file
 from statusthing.errors import (
     AlreadyExists,
     InvalidArgument,
@@ -132,8 +132,7 @@ async def set_up(site: Site, request: Request) -> Response:
             field="" if isinstance(error, TooBusy) else error.field,
         )
     if site.setup_file is not None:
-        with suppress(OSError):  # it is dead in any case
-            site.setup_file.unlink(missing_ok=True)
+        setup_file.remove(site.setup_file, token)
     return _signed_in(site, request, secret, site.url(request)("admin"))
 
 
