@@ -29,7 +29,7 @@ SECURITY: Mapping[str, str] = {
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     # With `no-referrer`, browsers would send `Origin: null` with our own forms, and over plain HTTP
-    # nothing else that tells them from those of other sites: https://fetch.spec.whatwg.org/#origin-header
+    # nothing else that tells these from other sites': https://fetch.spec.whatwg.org/#origin-header
     "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
 }

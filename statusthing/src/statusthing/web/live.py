@@ -171,7 +171,9 @@ class Live:
             try:
                 await self._look()
                 await asyncio.sleep(LOOK_SECONDS)
-                await asyncio.wait_for(self._st.wait(self._looked), CHECK_SECONDS)
+                # Not `wait_for`, which forgets that it was cancelled when there is something new.
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await self._st.wait(self._looked)
             except TimeoutError:
                 continue
             except _AWAY as error:
