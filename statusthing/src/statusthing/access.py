@@ -122,6 +122,12 @@ PERMISSIONS: Mapping[str, Mapping[Access, Role]] = MappingProxyType(
         "SignOut": _OPEN,
         "SetUp": _OPEN,
         "ViewAdmin": _KNOWN,
+        "GetOverview": _KNOWN,
+        "CountNotes": _KNOWN,
+        "GetNames": _KNOWN,
+        "PostUpdate": _EDIT,
+        "MoveItem": _EDIT,
+        "ReplaceStatus": _EDIT,
         "ListSessions": _KNOWN,
         "EndSession": _KNOWN,
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from statusthing.errors import InvalidArgument
 from statusthing.model import (
     Item,
     Note,
@@ -28,6 +29,8 @@ from statusthing.service.messages import (
     GetItemResponse,
     ListItemsRequest,
     ListItemsResponse,
+    PostUpdateRequest,
+    PostUpdateResponse,
     UpdateItemRequest,
     UpdateItemResponse,
 )
@@ -165,6 +168,27 @@ def delete_item(request: DeleteItemRequest) -> Callable[[Unit], DeleteItemRespon
             unit.remove(note)
         unit.remove(item)
         return DeleteItemResponse()
+
+    return work
+
+
+def post_update(request: PostUpdateRequest) -> Callable[[Unit], PostUpdateResponse]:
+    """Say what is new about an item: a note, another status, or both in the same unit."""
+    id = checks.required_id("item_id", request.item_id)
+    if request.note_text:
+        checks.note_text("note_text", request.note_text)
+    elif not request.status_id:
+        raise InvalidArgument("note_text", "is required unless another status is chosen")
+
+    def work(unit: Unit) -> PostUpdateResponse:
+        item = existing(unit.tx, Item, id)
+        if request.status_id:
+            status = existing(unit.tx, Status, request.status_id)
+            unit.change(item, msgspec.structs.replace(item, status_id=status.id))
+        note = None
+        if request.note_text:
+            note = note_view(unit.create(Note, item_id=item.id, text=request.note_text))
+        return PostUpdateResponse(note=note)
 
     return work
 

@@ -286,6 +286,62 @@ class UpdateSettingsRequest(Request, frozen=True, kw_only=True):
     expected_version: int = 0
 
 
+class GetOverviewRequest(Request, frozen=True, kw_only=True):
+    """Ask for a page of items in the order of pages, and for all statuses.
+
+    Attributes:
+        text: is in the name or the description, whatever the case.
+        kind: of the status; `UNKNOWN` for items without one; None for all.
+        status_id: the status.
+        page: from 1.
+        page_size: how many items a page has.
+    """
+
+    text: str = ""
+    kind: StatusKind | None = None
+    status_id: str = ""
+    page: int = 1
+    page_size: int = 100
+
+
+class CountNotesRequest(Request, frozen=True, kw_only=True):
+    """Ask how many notes an item has."""
+
+    item_id: str = ""
+
+
+class GetNamesRequest(Request, frozen=True, kw_only=True):
+    """Ask what items and statuses are called; what does not exist has no name."""
+
+    item_ids: Sequence[str] = ()
+    status_ids: Sequence[str] = ()
+
+
+class PostUpdateRequest(Request, frozen=True, kw_only=True):
+    """Add a note to an item and give it another status, or one of both."""
+
+    item_id: str = ""
+    status_id: str = ""
+    note_text: str = ""
+    request_id: str = ""
+
+
+class MoveItemRequest(Request, frozen=True, kw_only=True):
+    """Have an item stand before another one, or after it; `after` says which."""
+
+    item_id: str = ""
+    other_id: str = ""
+    after: bool = False
+
+
+class ReplaceStatusRequest(Request, frozen=True, kw_only=True):
+    """Give the items of a status another one, or none, and delete it."""
+
+    status_id: str = ""
+    replacement_id: str = ""
+    expected_version: int = 0
+
+
 class Answer(msgspec.Struct, frozen=True):
     """A response, and the head revision that it was read or written at."""
 
@@ -530,3 +586,63 @@ class GetSettingsResponse(View, frozen=True, kw_only=True):
 
 class UpdateSettingsResponse(View, frozen=True, kw_only=True):
     """Nothing: the update is done."""
+
+
+class StatusUse(View, frozen=True, kw_only=True):
+    """A status, and how many items have it."""
+
+    status: StatusView
+    items: int = 0
+
+
+class GetOverviewResponse(View, frozen=True, kw_only=True):
+    """A page of items, with all statuses.
+
+    Attributes:
+        items: each with its status and its newest note.
+        statuses: in the order they were added.
+        total: how many items there are.
+        matching: how many satisfy every filter.
+        page: which page this is: the last one, if there are fewer than were asked for.
+        pages: how many there are, at least 1.
+        item_before, item_after: the ids of the items next to the page; empty where it ends.
+        last_position: that of the last item of all.
+    """
+
+    items: tuple[ItemView, ...] = ()
+    statuses: tuple[StatusUse, ...] = ()
+    total: int = 0
+    matching: int = 0
+    page: int = 1
+    pages: int = 1
+    item_before: str = ""
+    item_after: str = ""
+    last_position: int = 0
+
+
+class CountNotesResponse(View, frozen=True, kw_only=True):
+    """How many notes there are."""
+
+    count: int = 0
+
+
+class GetNamesResponse(View, frozen=True, kw_only=True):
+    """What things are called, by their ids."""
+
+    names: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class PostUpdateResponse(View, frozen=True, kw_only=True):
+    """The note, if there is one."""
+
+    note: NoteView | None = None
+
+
+class MoveItemResponse(View, frozen=True, kw_only=True):
+    """Nothing."""
+
+
+class ReplaceStatusResponse(View, frozen=True, kw_only=True):
+    """How many items got the other status."""
+
+    items: int = 0

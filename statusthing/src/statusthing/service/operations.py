@@ -15,7 +15,18 @@ from typing import Any
 import msgspec
 
 from statusthing.model import View
-from statusthing.service import audit, items, messages, notes, settings, statuses, tokens, users
+from statusthing.service import (
+    audit,
+    items,
+    messages,
+    notes,
+    order,
+    overview,
+    settings,
+    statuses,
+    tokens,
+    users,
+)
 from statusthing.service.messages import Request
 
 
@@ -107,6 +118,12 @@ OPERATIONS: Mapping[type[Request], Operation] = MappingProxyType(
             _row(_AUDIT, "ListAuditEntries", audit.list_entries, writes=False),
             _row("", "GetSettings", settings.get_settings, writes=False),
             _row("", "UpdateSettings", settings.update_settings),
+            _row("", "GetOverview", overview.get_overview, writes=False),
+            _row("", "CountNotes", overview.count_notes, writes=False),
+            _row("", "GetNames", overview.get_names, writes=False),
+            _row("", "PostUpdate", items.post_update, ids=1),
+            _row("", "MoveItem", order.move_item),
+            _row("", "ReplaceStatus", statuses.replace_status),
         )
     }
 )

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from statusthing.model import DEFAULT_COLOR, Status, StatusKind, status_view
+from statusthing.errors import InvalidArgument
+from statusthing.model import DEFAULT_COLOR, Item, Status, StatusKind, status_view
 from statusthing.service import checks, pages
 from statusthing.service.messages import (
     AddStatusRequest,
@@ -19,6 +20,8 @@ from statusthing.service.messages import (
     GetStatusResponse,
     ListStatusRequest,
     ListStatusResponse,
+    ReplaceStatusRequest,
+    ReplaceStatusResponse,
     StatusInput,
     UpdateStatusRequest,
     UpdateStatusResponse,
@@ -135,6 +138,26 @@ def delete_status(request: DeleteStatusRequest) -> Callable[[Unit], DeleteStatus
     def work(unit: Unit) -> DeleteStatusResponse:
         unit.remove(unit.current(Status, id, request.expected_version))
         return DeleteStatusResponse()
+
+    return work
+
+
+def replace_status(request: ReplaceStatusRequest) -> Callable[[Unit], ReplaceStatusResponse]:
+    """Remove a status, and give the items that have it another one in the same unit."""
+    id = checks.required_id("status_id", request.status_id)
+    if request.replacement_id == id:
+        raise InvalidArgument("replacement_id", "must be another status")
+
+    def work(unit: Unit) -> ReplaceStatusResponse:
+        status = unit.current(Status, id, request.expected_version)
+        other_id = None
+        if request.replacement_id:
+            other_id = existing(unit.tx, Status, request.replacement_id).id
+        items = unit.tx.find(Query(Item, where={"status_id": status.id}))
+        for item in items:
+            unit.change(item, msgspec.structs.replace(item, status_id=other_id))
+        unit.remove(status)
+        return ReplaceStatusResponse(items=len(items))
 
     return work
 

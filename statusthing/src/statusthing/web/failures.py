@@ -15,6 +15,7 @@ from starlette.types import Scope
 from statusthing import errors
 from statusthing.asgi import correlation_id, mounted_path
 from statusthing.web.answers import SECURITY, UNKEPT
+from statusthing.web.forms import LABELS, SECRET
 from statusthing.web.site import Site
 from statusthing.web.templates import where
 from statusthing.web.urls import prefix_of
@@ -139,6 +140,7 @@ def failed(site: Site, request: Request, error: Exception) -> Response:
             text=found.text,
             detail=detail,
             can_sign_in=found.status == _UNKNOWN and site.callers.has_sessions,
+            typed=_typed(request),
         )
     except Exception:  # noqa: BLE001 - the layout itself may be what is broken
         _log.exception("the page about an error failed")
@@ -147,6 +149,16 @@ def failed(site: Site, request: Request, error: Exception) -> Response:
             status_code=found.status,
             headers={"cache-control": UNKEPT, **SECURITY, **found.headers},
         )
+
+
+def _typed(request: Request) -> list[tuple[str, str]]:
+    """Return what somebody typed into a form that could not be carried out, to be kept."""
+    typed: Mapping[str, str] = getattr(request.state, "typed", {})
+    return [
+        (LABELS[field], text)
+        for field, text in typed.items()
+        if text and field in LABELS and field not in SECRET
+    ]
 
 
 def sentence(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect, Request
@@ -16,11 +17,29 @@ MOST_FIELDS = 1_000
 
 _TYPE = "application/x-www-form-urlencoded"
 
+LABELS: Mapping[str, str] = MappingProxyType(
+    {
+        "name": "Name",
+        "description": "Description",
+        "status_id": "Status",
+        "replacement_id": "Move its items to",
+        "position": "Position",
+        "note_text": "Note",
+        "color": "Colour",
+        "kind": "Kind",
+    }
+)
+"""What the fields of forms are called, by their names, which are those of the requests."""
+
+SECRET = frozenset({"password", "current_password", "new_password", "token"})
+"""The fields that are never shown again."""
+
 
 async def read_form(request: Request) -> Mapping[str, str]:
     """Return the fields of a form, of several with one name the last.
 
-    Line breaks, which browsers send as CR LF, come back as LF.
+    Line breaks, which browsers send as CR LF, come back as LF. What was read stays with the request
+    as `state.typed`, so that a page about an error can give it back.
 
     Raises:
         InvalidArgument: it is no form, or too large.
@@ -45,4 +64,6 @@ async def read_form(request: Request) -> Mapping[str, str]:
         )
     except ValueError as error:
         raise InvalidArgument("", "the form cannot be read: it has to be UTF-8") from error
-    return {name: value.replace("\r\n", "\n") for name, value in pairs}
+    request.state.typed = {name: value.replace("\r\n", "\n") for name, value in pairs}
+    typed: Mapping[str, str] = request.state.typed
+    return typed

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from statusthing.errors import InvalidArgument
 from statusthing.model import StatusKind
 
 
@@ -101,6 +102,20 @@ KINDS: Mapping[StatusKind, Kind] = MappingProxyType(
     }
 )
 """Every kind, from the worst to the one that matters least. `UNKNOWN` is an item without status."""
+
+
+def kind_named(name: str) -> StatusKind | None:
+    """Read a kind as forms write it: its name in lower case; None for nothing.
+
+    Raises:
+        InvalidArgument: there is no such kind.
+    """
+    if not name:
+        return None
+    try:
+        return StatusKind[name.upper()]
+    except KeyError:
+        raise InvalidArgument("kind", "is not a status kind") from None
 
 
 class Headline(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from statusthing.errors import InvalidArgument
-from statusthing.model import StatusKind
+from statusthing.web.headline import kind_named
 from statusthing.web.site import Site
 from statusthing.web.urls import prefix_of
 
@@ -18,7 +17,7 @@ async def front(site: Site, request: Request) -> Response:
     """Answer "is it up?"; with `q` or `kind`, show only some items."""
     prefix = prefix_of(request.scope)
     text = request.query_params.get("q", "").strip()[:LONGEST]
-    kind = _kind(request.query_params.get("kind", ""))
+    kind = kind_named(request.query_params.get("kind", ""))
     if text or kind:
         return await site.pages.filtered(prefix, text, kind)
     return await site.pages.front(prefix)
@@ -34,13 +33,3 @@ async def item(site: Site, request: Request) -> Response:
 async def status(site: Site, _: Request) -> Response:
     """Say what the front page says, in JSON."""
     return await site.pages.status()
-
-
-def _kind(name: str) -> StatusKind | None:
-    """Read a kind as the form writes it: its name in lower case."""
-    if not name:
-        return None
-    try:
-        return StatusKind[name.upper()]
-    except KeyError:
-        raise InvalidArgument("kind", "is not a status kind") from None

@@ -16,7 +16,8 @@ from starlette.routing import Route
 
 from statusthing.access import ANONYMOUS, Principal, permitted, require
 from statusthing.asgi import ASGIApp, Receive, Scope, Send
-from statusthing.web import accounts, admin, events, files, probes, public
+from statusthing.web import accounts, events, files, probes, public
+from statusthing.web.admin import items, statuses
 from statusthing.web.failures import Missing, failed, wants_html
 from statusthing.web.site import Site
 
@@ -56,10 +57,17 @@ ROUTES = (
     Row("reloads", "/devmode/reloads", _READ, events.reloads, "GetAsset", known=False),
     Row("healthz", "/healthz", _READ, probes.healthz, "CheckHealth", known=False),
     Row("readyz", "/readyz", _READ, probes.readyz, "CheckHealth", known=False),
-    Row("admin", "/admin", _READ, admin.home, "ViewAdmin"),
+    Row("admin", "/admin", _READ, items.listing, "ViewAdmin"),
     Row("sign_in_page", "/admin/login", _READ, accounts.sign_in_page, "SignIn"),
     Row("sign_in", "/admin/login", _POST, accounts.sign_in, "SignIn"),
     Row("sign_out", "/admin/logout", _POST, accounts.sign_out, "SignOut"),
+    Row("statuses", "/admin/statuses", _READ, statuses.listing, "ViewAdmin"),
+    Row("new_status", "/admin/statuses/new", _READ, statuses.new, "AddStatus"),
+    Row("add_status", "/admin/statuses/new", _POST, statuses.add, "AddStatus"),
+    Row("edit_status", "/admin/statuses/{id}/edit", _READ, statuses.edit, "UpdateStatus"),
+    Row("save_status", "/admin/statuses/{id}/edit", _POST, statuses.save, "UpdateStatus"),
+    Row("ask_status", "/admin/statuses/{id}/delete", _READ, statuses.ask_delete, "DeleteStatus"),
+    Row("delete_status", "/admin/statuses/{id}/delete", _POST, statuses.delete, "DeleteStatus"),
     Row("setup_page", "/setup", _READ, accounts.setup_page, "SetUp"),
     Row("set_up", "/setup", _POST, accounts.set_up, "SetUp"),
 )

@@ -12,8 +12,9 @@ from starlette.responses import Response
 
 from statusthing.access import ANONYMOUS, Principal, permitted
 from statusthing.errors import StoreError, UserMistake
-from statusthing.identity import Callers
+from statusthing.identity import Callers, origin_of
 from statusthing.service import StatusThing
+from statusthing.service.messages import Request as Message
 from statusthing.web.answers import HTML, SECURITY, UNKEPT
 from statusthing.web.headline import HeadlineRule
 from statusthing.web.live import Live
@@ -84,6 +85,19 @@ class Site:
         if board is None or not permitted(principal, "ViewPage", self.st.access):
             return self.renderer.settings
         return in_force(self.renderer.settings, board.settings)
+
+    async def run(self, request: Request, message: Message) -> Any:
+        """Carry out an operation for whoever asks, and return its response.
+
+        Args:
+            request: whose principal it runs for, and where that is, for the log.
+            message: what is to be done, see `StatusThing.run`.
+        """
+        await self.ready()
+        answer = await self.st.run(
+            message, principal=request.state.principal, origin=origin_of(request.scope)
+        )
+        return answer.response
 
     def page(
         self,

@@ -19,6 +19,9 @@ from jinja2 import (
 )
 from markupsafe import Markup
 
+from statusthing.web.forms import LABELS
+from statusthing.web.stylesheet import name_of
+
 FOLDER = Path(__file__).parent / "templates"
 
 
@@ -39,6 +42,7 @@ class Templates:
             lstrip_blocks=True,
         )
         self._environment.filters["time"] = time_element
+        self._environment.globals |= {"badge": name_of, "labels": LABELS}
 
     def render(self, name: str, /, **context: Any) -> Markup:
         """Return a template with what it needs, as HTML."""
