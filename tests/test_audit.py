@@ -58,9 +58,13 @@ async def test_every_change_says_who_made_it_and_from_where() -> None:
         eve = token = secret = ""
         for number, (request, action, kind) in enumerate(requests):
             if hasattr(request, "user_id"):
-                request = m.UpdateUserRequest(  # noqa: PLW2901
-                    **{**_fields(request), "user_id": eve}
-                ) if isinstance(request, m.UpdateUserRequest) else m.DeleteUserRequest(user_id=eve)
+                request = (
+                    m.UpdateUserRequest(  # noqa: PLW2901
+                        **{**_fields(request), "user_id": eve}
+                    )
+                    if isinstance(request, m.UpdateUserRequest)
+                    else m.DeleteUserRequest(user_id=eve)
+                )
             if isinstance(request, m.RevokeTokenRequest):
                 request = m.RevokeTokenRequest(token_id=token)  # noqa: PLW2901
             origin = Origin(address=f"192.0.2.{number}", correlation_id=f"{number:016}")
@@ -233,7 +237,15 @@ async def test_pages_do_not_mind_what_comes_meanwhile() -> None:
 
 
 @pytest.mark.parametrize(
-    "token", ["x", "bnVsbA==", "W1tdLFtdXQ==", "W1stMSwwXSxudWxsXQ==", "W251bGwsWzk5OTk5OTk5OTk5OTk5OTk5OTksImEiXV0=", "\ud800"]
+    "token",
+    [
+        "x",
+        "bnVsbA==",
+        "W1tdLFtdXQ==",
+        "W1stMSwwXSxudWxsXQ==",
+        "W251bGwsWzk5OTk5OTk5OTk5OTk5OTk5OTksImEiXV0=",
+        "\ud800",
+    ],
 )
 @awaited
 async def test_a_page_token_of_nobody_is_refused(token: str) -> None:

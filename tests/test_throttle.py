@@ -297,16 +297,20 @@ async def test_a_thousand_guesses_with_forged_addresses(path: str) -> None:
         async with here.client(headers=SAME) as client:
             with counted(instant=True) as hashes:
                 for number in range(1_000):
-                    client.headers.update({
-                        "x-forwarded-for": f"203.0.113.{number % 256}, 10.0.{number // 256}.1",
-                        "x-real-ip": f"203.0.113.{number % 256}",
-                        "forwarded": f"for=203.0.113.{number % 256}",
-                        "cf-connecting-ip": f"203.0.113.{number % 256}",
-                    })
+                    client.headers.update(
+                        {
+                            "x-forwarded-for": f"203.0.113.{number % 256}, 10.0.{number // 256}.1",
+                            "x-real-ip": f"203.0.113.{number % 256}",
+                            "forwarded": f"for=203.0.113.{number % 256}",
+                            "cf-connecting-ip": f"203.0.113.{number % 256}",
+                        }
+                    )
                     if path == "form":
                         await client.sign_in("ada", WRONG)
                     else:
-                        await client.rpc(CHANGE, token, currentPassword=WRONG, newPassword="a new horse")
+                        await client.rpc(
+                            CHANGE, token, currentPassword=WRONG, newPassword="a new horse"
+                        )
             assert hashes.verified <= 10
         failures = await here.found(FailedSignIn)
         assert {failure.address for failure in failures} == {"192.0.2.1"}

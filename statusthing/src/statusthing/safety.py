@@ -12,7 +12,7 @@ Headers = list[tuple[bytes, bytes]]
 
 SECURE: Headers = [
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
 """The headers of an answer."""

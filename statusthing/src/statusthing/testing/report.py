@@ -71,7 +71,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def _cited(reports: Iterable[Any]) -> Iterable[dict[str, Any]]:
     return (
-        about for report in reports for name, about in report.user_properties if name == _PROPERTY
+        about
+        for report in reports
+        for name, about in getattr(report, "user_properties", ())  # a failed collection has none
+        if name == _PROPERTY
     )
 
 

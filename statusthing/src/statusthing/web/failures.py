@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
@@ -54,6 +55,7 @@ _CODES = MappingProxyType(
 """What programs are told instead of a title, as the API spells it."""
 
 _SEE_OTHER = 303
+_UNKNOWN = 401
 
 _AWAY = Failure(
     503,
@@ -74,7 +76,8 @@ FAILURES: Mapping[type[Exception], Failure] = MappingProxyType(
         errors.Unauthenticated: Failure(
             401,
             "Sign in to see this",
-            "This page is not for everybody.",
+            "This page is not for everybody, or your session is over. To keep what you typed, sign "
+            "in in another tab, then go back and send it again.",
             MappingProxyType({"www-authenticate": "Bearer"}),
         ),
         errors.SetupLinkInvalid: Failure(
@@ -103,7 +106,7 @@ def failed(site: Site, request: Request, error: Exception) -> Response:
     """
     if isinstance(error, errors.Unauthenticated) and _can_sign_in(site, request):
         scope = request.scope
-        here = prefix_of(scope) + mounted_path(scope)
+        here = quote(prefix_of(scope) + mounted_path(scope))
         query = f"?{request.url.query}" if request.url.query else ""
         signing_in = site.url(request)("sign_in_page", query={"next": here + query})
         return RedirectResponse(signing_in, _SEE_OTHER, {"cache-control": UNKEPT})
@@ -136,6 +139,7 @@ def failed(site: Site, request: Request, error: Exception) -> Response:
             title=found.title,
             text=found.text,
             detail=detail,
+            can_sign_in=found.status == _UNKNOWN and site.callers.has_sessions,
             typed=_typed(request),
         )
     except Exception:  # noqa: BLE001 - the layout itself may be what is broken

@@ -90,6 +90,8 @@ def _endpoint(site: Site, row: Row) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
             request.state.principal = await _admitted(site, row, request)
+            if row.known:
+                await site.look()
             return await row.handler(site, request)
         except Exception as error:  # noqa: BLE001 - each becomes a page
             return failed(site, request, error)

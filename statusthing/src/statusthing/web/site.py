@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from statusthing.access import ANONYMOUS, Principal, permitted
+from statusthing.errors import StoreError, UserMistake
 from statusthing.identity import Callers, origin_of
 from statusthing.service import StatusThing
 from statusthing.service.messages import Request as Message
@@ -71,6 +73,11 @@ class Site:
     def url(self, request: Request) -> Urls:
         """Return the URLs for the answer to a request."""
         return self.renderer.urls(prefix_of(request.scope))
+
+    async def look(self) -> None:
+        """See to it that pages have the settings that are in force; without the store, the last."""
+        with suppress(StoreError, UserMistake):
+            await self.live.snapshot()
 
     def _settings_for(self, principal: Principal) -> PageSettings:
         """Return the settings as somebody may know them."""
