@@ -19,7 +19,6 @@ from jinja2 import (
 )
 from markupsafe import Markup
 
-from statusthing.model import StatusKind
 from statusthing.web.forms import LABELS
 from statusthing.web.stylesheet import name_of
 
@@ -43,11 +42,7 @@ class Templates:
             lstrip_blocks=True,
         )
         self._environment.filters["time"] = time_element
-        self._environment.globals |= {
-            "UNKNOWN": StatusKind.UNKNOWN,
-            "badge": name_of,
-            "labels": LABELS,
-        }
+        self._environment.globals |= {"labels": LABELS, "name_of": name_of}
 
     def render(self, name: str, /, **context: Any) -> Markup:
         """Return a template with what it needs, as HTML."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
+from statusthing.access import permitted
 from statusthing.errors import NotFound, RequestError
 from statusthing.model import ItemView
 from statusthing.service.messages import (
@@ -32,11 +33,13 @@ from statusthing.web.admin.editing import (
     whole,
 )
 from statusthing.web.admin.frame import done, page
+from statusthing.web.admin.rows import Offered
 from statusthing.web.forms import read_form
 from statusthing.web.headline import KINDS, kind_named
 from statusthing.web.pages import MANY
 from statusthing.web.public import LONGEST
 from statusthing.web.site import Site
+from statusthing.web.urls import prefix_of
 
 PAGE = 100
 """How many items a page of the list has."""
@@ -64,12 +67,20 @@ async def listing(site: Site, request: Request) -> Response:
     is_filtered = any(filters.values())
     if overview.page > 1:
         filters["page"] = str(overview.page)
+    offered = Offered(
+        *(
+            permitted(request.state.principal, operation, site.st.access)
+            for operation in ("PostUpdate", "MoveItem", "UpdateItem", "DeleteItem")
+        )
+    )
     return page(
         site,
         request,
         "admin/items/list.html",
         tab=_TAB,
         overview=overview,
+        offered=offered,
+        rows=site.rows.of(overview, prefix_of(request.scope), offered),
         filters=filters,
         filtered=is_filtered,
         many=overview.total > MANY,
@@ -219,14 +230,16 @@ async def new_update(site: Site, request: Request) -> Response:
 async def post_update(site: Site, request: Request) -> Response:
     """Add a note to an item, and give it another status, in one step."""
     typed = await read_form(request)
+    id, key = request.path_params["id"], typed.get("request_id", "")
     try:
         await site.run(
             request,
             PostUpdateRequest(
-                item_id=request.path_params["id"],
+                item_id=id,
                 status_id=typed.get("status_id", ""),
                 note_text=typed.get("note_text", ""),
-                request_id=typed.get("request_id", ""),
+                # All forms of the list have the same.
+                request_id=key and f"{key}.{id}",
             ),
         )
     except REFUSALS as error:

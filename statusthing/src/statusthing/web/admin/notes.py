@@ -12,8 +12,8 @@ from statusthing.model import NoteView
 from statusthing.service.messages import DeleteNoteRequest, GetNoteRequest, UpdateNoteRequest
 from statusthing.web.admin.editing import REFUSALS, asking, editing, expected_version
 from statusthing.web.admin.frame import done, page
+from statusthing.web.admin.rows import state_of
 from statusthing.web.forms import read_form
-from statusthing.web.headline import KINDS
 from statusthing.web.markdown import to_html
 from statusthing.web.site import Site
 
@@ -35,7 +35,7 @@ async def listing(site: Site, request: Request) -> Response:
         notes=[(note, to_html(note.text)) for note in found.notes],
         older=found.older,
         before=before,
-        kinds=KINDS,
+        **state_of(item),
         colors=[item.status.color] if item.status else [],
     )
 
