@@ -5,7 +5,6 @@ Making the list is mostly making its rows, and from one look at it to the next f
 
 from __future__ import annotations
 
-
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
