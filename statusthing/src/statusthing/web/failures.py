@@ -124,6 +124,11 @@ def failed(site: Site, request: Request, error: Exception) -> Response:
         _log.error("the store cannot serve: %s", errors.with_cause(error))
     elif isinstance(error, errors.PermissionDenied):
         found = found._replace(text=found.text or sentence(error))
+    elif isinstance(error, errors.NotFound) and _typed(request):
+        found = found._replace(
+            title="This does not exist any more",
+            text="Somebody else has deleted it, perhaps while you were editing it.",
+        )
     if request.url.path.endswith(".json"):
         return JSONResponse(
             {"code": _CODES.get(found.status, "internal"), "message": found.title},

@@ -15,6 +15,7 @@ from statusthing.errors import StoreError, UserMistake
 from statusthing.identity import Callers, origin_of
 from statusthing.service import StatusThing
 from statusthing.service.messages import Request as Message
+from statusthing.web.admin.rows import Rows
 from statusthing.web.answers import HTML, SECURITY, UNKEPT
 from statusthing.web.headline import HeadlineRule
 from statusthing.web.live import Live
@@ -44,6 +45,7 @@ class Site:
         renderer: makes pages of templates.
         live: the newest board.
         pages: the public pages.
+        rows: those of the list of items.
         streams: how many streams of events are open.
     """
 
@@ -68,6 +70,7 @@ class Site:
         self.renderer = Renderer(paths, settings, devmode=devmode)
         self.live = Live(st, ready, shelf)
         self.pages = Pages(st, self.live, self.renderer, headline)
+        self.rows = Rows(self.renderer)
         self.streams = 0
 
     def url(self, request: Request) -> Urls:

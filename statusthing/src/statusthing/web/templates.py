@@ -42,7 +42,7 @@ class Templates:
             lstrip_blocks=True,
         )
         self._environment.filters["time"] = time_element
-        self._environment.globals |= {"badge": name_of, "labels": LABELS}
+        self._environment.globals |= {"labels": LABELS, "name_of": name_of}
 
     def render(self, name: str, /, **context: Any) -> Markup:
         """Return a template with what it needs, as HTML."""
