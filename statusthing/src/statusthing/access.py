@@ -124,7 +124,7 @@ PERMISSIONS: Mapping[str, Mapping[Access, Role]] = MappingProxyType(
         "ViewAdmin": _KNOWN,
         "GetOverview": _KNOWN,
         "CountNotes": _KNOWN,
-        "GetNames": _KNOWN,
+        "GetNames": _ADMIN,
         "GetAccounts": _ADMIN,
         "GetToken": _ADMIN,
         "PostUpdate": _EDIT,

@@ -311,10 +311,11 @@ class CountNotesRequest(Request, frozen=True, kw_only=True):
 
 
 class GetNamesRequest(Request, frozen=True, kw_only=True):
-    """Ask what items and statuses are called; what does not exist has no name."""
+    """Ask what items, statuses and users are called; what does not exist has no name."""
 
     item_ids: Sequence[str] = ()
     status_ids: Sequence[str] = ()
+    user_ids: Sequence[str] = ()
 
 
 class GetAccountsRequest(Request, frozen=True, kw_only=True):

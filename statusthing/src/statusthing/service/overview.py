@@ -9,7 +9,16 @@ from collections import Counter
 from collections.abc import Callable
 
 from statusthing.errors import InvalidArgument
-from statusthing.model import Item, Note, Status, StatusKind, item_view, note_view, status_view
+from statusthing.model import (
+    Item,
+    Note,
+    Status,
+    StatusKind,
+    User,
+    item_view,
+    note_view,
+    status_view,
+)
 from statusthing.service import checks
 from statusthing.service.messages import (
     CountNotesRequest,
@@ -93,13 +102,15 @@ def count_notes(request: CountNotesRequest) -> Callable[[Transaction], CountNote
 
 
 def get_names(request: GetNamesRequest) -> Callable[[Transaction], GetNamesResponse]:
-    """Return what items and statuses are called: two queries."""
+    """Return what records are called: three queries."""
     items = checks.possible_ids("item_ids", request.item_ids)
     statuses = checks.possible_ids("status_ids", request.status_ids)
+    users = checks.possible_ids("user_ids", request.user_ids)
 
     def work(tx: Transaction) -> GetNamesResponse:
         names = {item.id: item.name for item in tx.find(Query(Item, where={"id": items}))}
         names |= {each.id: each.name for each in tx.find(Query(Status, where={"id": statuses}))}
+        names |= {user.id: user.username for user in tx.find(Query(User, where={"id": users}))}
         return GetNamesResponse(names=names)
 
     return work

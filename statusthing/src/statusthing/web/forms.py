@@ -25,6 +25,7 @@ LABELS: Mapping[str, str] = MappingProxyType(
         "replacement_id": "Move its items to",
         "position": "Position",
         "note_text": "Note",
+        "initial_note_text": "First note",
         "color": "Colour",
         "kind": "Kind",
         "username": "Username",

@@ -17,7 +17,16 @@ from starlette.routing import Route
 from statusthing.access import ANONYMOUS, Principal, permitted, require
 from statusthing.asgi import ASGIApp, Receive, Scope, Send
 from statusthing.web import accounts, events, files, probes, public
-from statusthing.web.admin import items, profile, settings, statuses, tokens, users
+from statusthing.web.admin import (
+    changes,
+    items,
+    notes,
+    profile,
+    settings,
+    statuses,
+    tokens,
+    users,
+)
 from statusthing.web.failures import Missing, failed, wants_html
 from statusthing.web.site import Site
 
@@ -61,6 +70,21 @@ ROUTES = (
     Row("sign_in_page", "/admin/login", _READ, accounts.sign_in_page, "SignIn"),
     Row("sign_in", "/admin/login", _POST, accounts.sign_in, "SignIn"),
     Row("sign_out", "/admin/logout", _POST, accounts.sign_out, "SignOut"),
+    Row("new_item", "/admin/items/new", _READ, items.new, "AddItem"),
+    Row("add_item", "/admin/items/new", _POST, items.add, "AddItem"),
+    Row("edit_item", "/admin/items/{id}/edit", _READ, items.edit, "UpdateItem"),
+    Row("save_item", "/admin/items/{id}/edit", _POST, items.save, "UpdateItem"),
+    Row("ask_item", "/admin/items/{id}/delete", _READ, items.ask_delete, "DeleteItem"),
+    Row("delete_item", "/admin/items/{id}/delete", _POST, items.delete, "DeleteItem"),
+    Row("new_update", "/admin/items/{id}/update", _READ, items.new_update, "PostUpdate"),
+    Row("post_update", "/admin/items/{id}/update", _POST, items.post_update, "PostUpdate"),
+    Row("move_item", "/admin/items/{id}/move", _POST, items.move, "MoveItem"),
+    Row("notes", "/admin/items/{id}/notes", _READ, notes.listing, "ViewAdmin"),
+    Row("edit_note", "/admin/notes/{id}/edit", _READ, notes.edit, "UpdateNote"),
+    Row("save_note", "/admin/notes/{id}/edit", _POST, notes.save, "UpdateNote"),
+    Row("ask_note", "/admin/notes/{id}/delete", _READ, notes.ask_delete, "DeleteNote"),
+    Row("delete_note", "/admin/notes/{id}/delete", _POST, notes.delete, "DeleteNote"),
+    Row("changes", "/admin/changes", _READ, changes.listing, "ListAuditEntries"),
     Row("statuses", "/admin/statuses", _READ, statuses.listing, "ViewAdmin"),
     Row("new_status", "/admin/statuses/new", _READ, statuses.new, "AddStatus"),
     Row("add_status", "/admin/statuses/new", _POST, statuses.add, "AddStatus"),

@@ -19,6 +19,7 @@ from jinja2 import (
 )
 from markupsafe import Markup
 
+from statusthing.model import StatusKind
 from statusthing.web.forms import LABELS
 from statusthing.web.stylesheet import name_of
 
@@ -42,7 +43,11 @@ class Templates:
             lstrip_blocks=True,
         )
         self._environment.filters["time"] = time_element
-        self._environment.globals |= {"badge": name_of, "labels": LABELS}
+        self._environment.globals |= {
+            "UNKNOWN": StatusKind.UNKNOWN,
+            "badge": name_of,
+            "labels": LABELS,
+        }
 
     def render(self, name: str, /, **context: Any) -> Markup:
         """Return a template with what it needs, as HTML."""

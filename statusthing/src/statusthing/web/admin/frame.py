@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -36,6 +36,7 @@ TABS = (
     Tab("users", "Users", "ListUsers"),
     Tab("tokens", "Tokens", "ListTokens"),
     Tab("settings", "Settings", "UpdateSettings"),
+    Tab("changes", "Changes", "ListAuditEntries"),
     Tab("profile", "Profile", "ListSessions"),
 )
 
@@ -45,6 +46,7 @@ DONE: Mapping[str, str] = MappingProxyType(
         "item-saved": "The item was saved.",
         "item-deleted": "The item was deleted.",
         "item-moved": "The item was moved.",
+        "item-stayed": "The item was not moved: the list has changed meanwhile.",
         "update-posted": "The update was posted.",
         "note-saved": "The note was saved.",
         "note-deleted": "The note was deleted.",
@@ -104,6 +106,7 @@ def done(
     *,
     to: str,
     back: str = "",
+    fragment: str = "",
     **parameters: str,
 ) -> Response:
     """Go on to a page, which then says what was done.
@@ -115,10 +118,11 @@ def done(
         to: the name of the page's route.
         back: a path and query of this site, from a form; it wins over `to`, unless it leads
             elsewhere.
+        fragment: the id of the element to show.
         parameters: those of the route.
     """
     path, _, query = own_path(back, prefix_of(request.scope)).partition("?")
-    if not path:
-        return see_other(site.url(request)(to, {"done": code}, **parameters))
+    path = path or site.url(request)(to, None, **parameters)
     kept = [pair for pair in parse_qsl(query) if pair[0] != "done"]
-    return see_other(f"{path}?{urlencode([*kept, ('done', code)])}")
+    after = f"#{quote(fragment)}" if fragment else ""
+    return see_other(f"{path}?{urlencode([*kept, ('done', code)])}{after}")
