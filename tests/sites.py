@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+from tests.accounts import Clock, Place
 
 from statusthing import build_app
 from statusthing.app import App
 from statusthing.memory import MemoryStore
 from statusthing.store import Store
-from tests.accounts import Clock, Place
 
 BASE = "http://status.test"
 COOKIE = "statusthing_session"

@@ -59,9 +59,7 @@ async def test_every_change_says_who_made_it_and_from_where() -> None:
         for number, (request, action, kind) in enumerate(requests):
             if hasattr(request, "user_id"):
                 request = (
-                    m.UpdateUserRequest(  # noqa: PLW2901
-                        **{**_fields(request), "user_id": eve}
-                    )
+                    m.UpdateUserRequest(**{**_fields(request), "user_id": eve})
                     if isinstance(request, m.UpdateUserRequest)
                     else m.DeleteUserRequest(user_id=eve)
                 )
@@ -170,7 +168,7 @@ async def test_failed_attempts_are_kept_for_thirty_days_and_ten_thousand(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The oldest make room; what is asked for is bounded here to a number that tests can make."""
-    assert (throttle.KEPT_FOR, throttle.MOST_KEPT) == (timedelta(days=30), 10_000)
+    assert (timedelta(days=30), 10_000) == (throttle.KEPT_FOR, throttle.MOST_KEPT)
     monkeypatch.setattr(throttle, "MOST_KEPT", 20)
     async with place() as here:
         with counted(instant=True):

@@ -10,11 +10,11 @@ import pytest
 from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import VerifyMismatchError
 from argon2.low_level import Type
+from tests.accounts import HERE, PASSWORD, awaited, counted, hash_of_password, place, principal_of
 
 from statusthing.access import Origin, Role
 from statusthing.errors import InvalidArgument, TooBusy, Unauthenticated
 from statusthing.service.passwords import AT_ONCE, MEMORY_KIB, PASSES, WAITING
-from tests.accounts import HERE, PASSWORD, awaited, counted, hash_of_password, place, principal_of
 
 SECONDS = 10.0  # the bound of everything that is waited for
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.accounts import HERE, PASSWORD, Place, awaited, place, principal_of
 
 from statusthing import Principal, open_store
 from statusthing.access import Role
@@ -16,7 +17,6 @@ from statusthing.errors import StoreUnavailable, Unauthenticated
 from statusthing.memory import MemoryStore
 from statusthing.model import Session, User
 from statusthing.service.users import MOST_SESSIONS
-from tests.accounts import HERE, PASSWORD, Place, awaited, place, principal_of
 
 LONG = 64  # characters of a SHA-256 in hexadecimal
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.accounts import awaited, counted, place, principal_of
 
 from statusthing import open_store
 from statusthing.access import Role
@@ -21,7 +22,6 @@ from statusthing.model import KeptAnswer, Token, TokenUse
 from statusthing.service import messages
 from statusthing.service.accounts import KNOWN_SECONDS
 from statusthing.service.messages import AddTokenRequest
-from tests.accounts import awaited, counted, place, principal_of
 
 SHAPE = re.compile(r"st_[0-9A-Za-z]{43}[0-9A-Za-z]{6}")
 
