@@ -168,7 +168,7 @@ def unsafe(answer: Answer, *, tls: bool = False) -> list[str]:
     problems = []
     for name, wanted in (
         ("x-content-type-options", "nosniff"),
-        ("referrer-policy", "no-referrer"),
+        ("referrer-policy", "same-origin"),
         ("strict-transport-security", "max-age=31536000" if tls else None),
     ):
         if answer.all(name) != ([wanted] if wanted else []):
