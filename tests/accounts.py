@@ -25,7 +25,7 @@ from statusthing.store import Query, Store, Transaction
 P = ParamSpec("P")
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
-PASSWORD = "correct horse battery"  # noqa: S105 - of nobody who exists
+PASSWORD = "correct horse battery"
 HERE = Origin(address="192.0.2.1", correlation_id="0123456789abcdef")
 
 

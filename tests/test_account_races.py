@@ -127,7 +127,7 @@ async def test_a_password_that_an_admin_sets_meanwhile_stays(
         changing = asyncio.create_task(
             here.st.users.change_password(
                 current_password=PASSWORD,
-                new_password="an attacker's horse",  # noqa: S106
+                new_password="an attacker's horse",
                 principal=principal_of(user),
             )
         )

@@ -66,7 +66,9 @@ async def test_every_kind_of_answer_has_the_headers(scheme: str) -> None:
         await send("POST", LIST, JSON, b" " * (4 * 2**20 + 1))
         await send("POST", LIST, {**JSON, "authorization": "Bearer x"}, b"{}")
         await send("POST", LIST.replace("ListItems", "AddItem"), JSON, b"{}")
-        await send("OPTIONS", LIST, {"origin": "https://a.test", "access-control-request-method": "POST"})
+        await send(
+            "OPTIONS", LIST, {"origin": "https://a.test", "access-control-request-method": "POST"}
+        )
         await send("GET", "/admin", HTML)
         await send("GET", "/admin")
         await send("GET", "/setup?token=x", HTML)
@@ -347,7 +349,9 @@ async def test_a_hundred_ways_to_another_site_lead_nowhere(target: str) -> None:
                 assert (answer.status, answer.all("location")) == (303, ["/admin"]), following
 
 
-@pytest.mark.parametrize("following", ["/", "/admin/statuses?page=2", "/items/a%20b", "/a//b", "/@x"])
+@pytest.mark.parametrize(
+    "following", ["/", "/admin/statuses?page=2", "/items/a%20b", "/a//b", "/@x"]
+)
 @awaited
 async def test_a_path_of_our_own_is_followed(following: str) -> None:
     """To where somebody was on their way."""

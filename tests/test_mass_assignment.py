@@ -221,7 +221,9 @@ async def test_a_request_with_every_field_sets_no_more_than_it_may(rpc: str, rol
             for field in before[kind, id].__struct_fields__
             if getattr(before[kind, id], field) != getattr(after[kind, id], field)
         }
-        counted = {f"{kind.__name__}.{field}" for kind in RECORDS for field in ("version", "updated")}
+        counted = {
+            f"{kind.__name__}.{field}" for kind in RECORDS for field in ("version", "updated")
+        }
         assert changed - counted == CHANGES.get(rpc, set())
         sent = {str(value) for value in _values(fields) if value not in ("", True, 0)}
         added = {

@@ -105,7 +105,7 @@ ROUTES = {
 # `in`: the guard lets it pass, and what is wrong then is the request itself.
 _RPC_COLUMNS = ("open", "read", "read in private", "known", "edit", "admin")
 _ANONYMOUS = "in in 401 401 401 401"
-_DEAD_TOKEN = "in 401 401 401 401 401"  # noqa: S105 - no secret
+_DEAD_TOKEN = "in 401 401 401 401 401"
 _CROSS_SITE = "in 403 403 403 403 403"
 RPC_CELLS = {
     "anonymous": _ANONYMOUS,
@@ -445,7 +445,9 @@ async def test_everything_that_is_there_is_declared() -> None:
     """Every RPC of the descriptors and of the application, every route, and every caller."""
     async with hall(PUBLIC) as opened:
         found = running_rpcs(opened.app)
-        described = {f"{method.containing_service.full_name}/{name}" for name, method in METHODS.items()}
+        described = {
+            f"{method.containing_service.full_name}/{name}" for name, method in METHODS.items()
+        }
         assert undeclared(found, RPCS) == set()
         assert described <= found.keys()
         assert undeclared(running_routes(opened.app), ROUTES) == set()

@@ -286,7 +286,7 @@ async def test_a_password_may_not_be_the_username_that_is_stored() -> None:
         user = await here.person("ada.lovelace")
 
         with pytest.raises(InvalidArgument, match="username"):
-            await here.st.users.update(user.id, password="Ada.Lovelace")  # noqa: S106
+            await here.st.users.update(user.id, password="Ada.Lovelace")
 
         assert (await here.user(user.id)).password_hash == hash_of_password()
 
@@ -300,7 +300,7 @@ async def test_a_password_that_the_mask_leaves_out_is_not_looked_at() -> None:
         with counted() as hashes:
             await here.st.users.update(
                 user.id,
-                password="\ud800",  # noqa: S106
+                password="\ud800",
                 first_name="Ada",
                 update_mask=["first_name"],
             )
@@ -319,8 +319,8 @@ async def test_changing_a_password_takes_the_current_one() -> None:
 
         with pytest.raises(Exception, match="current password is wrong"):
             await here.st.users.change_password(
-                current_password="wrong horse battery",  # noqa: S106
-                new_password="a new horse battery",  # noqa: S106
+                current_password="wrong horse battery",
+                new_password="a new horse battery",
                 principal=principal,
             )
         assert (await here.user(user.id)).password_hash == user.password_hash
@@ -328,7 +328,7 @@ async def test_changing_a_password_takes_the_current_one() -> None:
 
         await here.st.users.change_password(
             current_password=PASSWORD,
-            new_password="a new horse battery",  # noqa: S106
+            new_password="a new horse battery",
             principal=principal,
         )
         assert await here.accounts.sign_in("ada", "a new horse battery")
