@@ -56,7 +56,7 @@ if __name__ == "__main__":
     _GRPC = b"".join(b"\0" + len(each).to_bytes(4, "big") + each for each in messages)
     if not _GRPC:
         head, _, page = _JSON.partition(b"\r\n\r\n")
-        pairs = [tuple(line.split(b": ", 1)) for line in head.split(b"\r\n")]
+        pairs = [line.partition(b": ")[::2] for line in head.split(b"\r\n")]
         _PAGE = _messages(200, pairs, page)
         few = [pair for pair in pairs if pair[0] in {b"etag", b"cache-control", b"vary"}]
         _KNOWN = _messages(304, few, b"")

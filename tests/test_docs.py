@@ -28,11 +28,14 @@ import pytest
 from packaging.requirements import Requirement
 from starlette.types import ASGIApp
 
-from statusthing import cli, limits
+from statusthing import StatusKind, cli, limits
 from statusthing.registry import installed
 from statusthing.rpc.errors import CODES
 from statusthing.service import OPERATIONS, checks, idempotency, items, pages
 from statusthing.sql.writer import SETTLE_SECONDS
+from statusthing.web.headline import KINDS, Level, headline
+from statusthing.web.routes import ROUTES
+from statusthing.web.settings import DEFAULTS
 from statusthing_postgres import PostgresStore
 from statusthing_postgres.connection import ANSWER_SECONDS, CONNECT_SECONDS, MIGRATION_SECONDS
 from statusthing_postgres.readers import CONNECTIONS
@@ -46,6 +49,7 @@ Serve = Callable[..., AbstractContextManager["Server"]]
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 API = ROOT / "docs" / "reference" / "api.md"
+PUBLIC = ROOT / "docs" / "reference" / "pages.md"
 CLI = ROOT / "docs" / "reference" / "cli.md"
 PAGES = sorted(
     path
@@ -436,6 +440,7 @@ SERVING_LIMITS = {
     "bodies that are arriving": limits.BODIES_BYTES,
     "calls in flight": limits.CALLS,
     "streaming calls open": limits.STREAMS,
+    "pages that listen for changes": limits.EVENT_STREAMS,
     "calls in flight on one HTTP/2 connection": limits.CALLS_OF_A_CONNECTION,
     "cancelled calls on one HTTP/2 connection": limits.CANCELLED_CALLS,
     "time in which cancelled calls are counted": limits.CANCELLED_SECONDS,
@@ -495,6 +500,52 @@ def test_a_chosen_id_has_the_documented_length() -> None:
 
     assert checks.can_exist(longest)
     assert not checks.can_exist(longest + "x")
+
+
+# The pages
+
+
+def test_the_reference_has_every_kind_in_order() -> None:
+    """The table of kinds has the levels of the code, and headlines as the rule makes them."""
+    [rows] = tables(section(PUBLIC, "The headline"))
+    up = {StatusKind.UP: 8}
+
+    def example(kind: StatusKind) -> str:
+        alone = KINDS[kind].level in (Level.UP, Level.NEUTRAL)
+        return headline({kind: 1} if alone else {kind: 1} | up).text
+
+    assert [row[0].strip("`") for row in rows] == [kind.name for kind in KINDS]
+    assert [row[1] for row in rows] == [kind.level.value for kind in KINDS.values()]
+    assert [row[2] for row in rows] == [example(kind) for kind in KINDS]
+
+
+def test_the_reference_has_every_setting() -> None:
+    """Each setting of the pages is in the table, with its default."""
+    [rows] = tables(section(PUBLIC, "Settings"))
+    defaults = {row[0].strip("`"): row[1].strip("`").replace("empty", "") for row in rows}
+
+    assert defaults == {name: getattr(DEFAULTS, name) for name in DEFAULTS.__struct_fields__}
+
+
+def test_the_reference_has_the_addresses_of_pages() -> None:
+    """Each address that a visitor or a program asks for is in the table."""
+    [rows] = tables(section(PUBLIC, "The pages").partition("## ")[0])
+    shown = {row[0].strip("`").replace("ID", "{id}").partition("?")[0] for row in rows}
+
+    assert shown == {row.path for row in ROUTES if row.operation == "ViewPage"}
+
+
+def test_the_headline_example_works(tmp_path: Path) -> None:
+    """The function shown is a rule that `build_app` takes."""
+    [example] = blocks(section(PUBLIC, "The headline"))
+    app = application(example.text, tmp_path)
+
+    async def page() -> str:
+        transport = httpx.ASGITransport(app)
+        async with app, httpx.AsyncClient(transport=transport, base_url="http://x") as http:
+            return (await http.get("/")).text
+
+    assert "We are fine" in asyncio.run(page())
 
 
 # The command

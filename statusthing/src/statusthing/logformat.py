@@ -25,7 +25,7 @@ def configure() -> None:
     logging.getLogger("statusthing").setLevel(logging.INFO)
     # What no line shows need not be found out: https://docs.python.org/3/howto/logging.html#optimization
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None  # type: ignore[attr-defined]  # noqa: SLF001 - as described there
+    logging._srcfile = None  # noqa: SLF001 - as described there
 
 
 class _Json(logging.Formatter):
@@ -38,9 +38,7 @@ class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {"event": record.getMessage(), "level": record.levelname.lower()}
         line["logger"] = record.name
-        for name, value in record.__dict__.items():
-            if name not in _OWN:
-                line[name] = value
+        line |= {name: value for name, value in vars(record).items() if name not in _OWN}
         now = datetime.fromtimestamp(record.created, UTC)
         line["timestamp"] = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
         if record.exc_info:
