@@ -9,12 +9,16 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import msgspec
 
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-"""What every record has; the rest is what was given as `extra`."""
+_OWN = len(vars(logging.makeLogRecord({})))
+"""How many attributes every record begins with; those that follow were given as `extra`."""
+
+_ADDED = frozenset({"message", "asctime"})
+"""What other formatters may have added to it."""
 
 
 def configure() -> None:
@@ -38,7 +42,9 @@ class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {"event": record.getMessage(), "level": record.levelname.lower()}
         line["logger"] = record.name
-        line |= {name: value for name, value in vars(record).items() if name not in _OWN}
+        for name, value in islice(vars(record).items(), _OWN, None):
+            if name not in _ADDED:
+                line[name] = value  # noqa: PERF403 - a comprehension takes longer for so few
         now = datetime.fromtimestamp(record.created, UTC)
         line["timestamp"] = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
         if record.exc_info:
