@@ -27,11 +27,22 @@ import httpx
 import pytest
 from packaging.requirements import Requirement
 from starlette.types import ASGIApp
+from tests.tokens import add_token
 
-from statusthing import StatusKind, cli, limits
+from statusthing import Role, StatusKind, cli, limits
+from statusthing.access import PERMISSIONS, Access
 from statusthing.registry import installed
 from statusthing.rpc.errors import CODES
-from statusthing.service import OPERATIONS, checks, idempotency, items, pages
+from statusthing.service import (
+    OPERATIONS,
+    audit,
+    checks,
+    idempotency,
+    items,
+    pages,
+    passwords,
+    throttle,
+)
 from statusthing.sql.writer import SETTLE_SECONDS
 from statusthing.web.headline import KINDS, Level, headline
 from statusthing.web.routes import ROUTES
@@ -40,6 +51,7 @@ from statusthing_postgres import PostgresStore
 from statusthing_postgres.connection import ANSWER_SECONDS, CONNECT_SECONDS, MIGRATION_SECONDS
 from statusthing_postgres.readers import CONNECTIONS
 from statusthing_postgres.store import AWAY_SECONDS, LISTEN_SECONDS
+from statusthing_sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from tests.conftest import Server
@@ -133,7 +145,11 @@ def curl_examples() -> tuple[list[str], list[str]]:
 
 
 def typed_in_one_shell(commands: list[str], server: Server, folder: Path) -> list[str]:
-    """Run commands one after the other in one shell, and return what each printed."""
+    """Run commands one after the other in one shell, and return what each printed.
+
+    They find StatusThing in `.venv`, where the README has installed it.
+    """
+    (folder / ".venv").symlink_to(sys.prefix)
     end = "--- the end of a command ---"
     script = "".join(f"{command}\necho; echo '{end}'\n" for command in commands)
     printed = run(script.replace(DOCUMENTED_ADDRESS, server.address), folder)
@@ -228,14 +244,13 @@ def test_the_grpc_client_prints_what_is_shown(serve: Serve, grpc_environment: Pa
 
     run(generate, grpc_environment)
     with serve() as server:
-        typed_in_one_shell(curl_examples()[0], server, grpc_environment)
         source = program.text.replace(DOCUMENTED_ADDRESS, server.address)
         (grpc_environment / "client" / "main.py").write_text(source)
-        printed = run(start, grpc_environment)
+        *_, printed = typed_in_one_shell([*curl_examples()[0], start], server, grpc_environment)
 
     assert new == "python3 -m venv client/.venv"
     assert install == "client/.venv/bin/pip install grpcio-tools"
-    assert printed == output.text
+    assert printed.strip() == output.text.strip()
 
 
 def python_examples() -> list[str]:
@@ -267,26 +282,29 @@ def application(source: str, folder: Path) -> Any:
 
 
 async def statuses_of(
-    app: ASGIApp, peer: str, writes: str, name: str
+    app: ASGIApp, rpcs: str, name: str, **headers: str
 ) -> tuple[httpx.Response, httpx.Response]:
-    """Add a status and list all; `peer` is the address that the caller connects from."""
-    transport = httpx.ASGITransport(app, client=(peer, 1))
+    """Add a status with these headers, and list all without them."""
+    transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         added = await http.post(
-            f"{writes}.StatusService/AddStatus", json={"name": name, "kind": "STATUS_KIND_UP"}
+            f"{rpcs}.StatusService/AddStatus",
+            json={"name": name, "kind": "STATUS_KIND_UP"},
+            headers=headers,
         )
-        return added, await http.post(f"{writes}.StatusService/ListStatus", json={})
+        return added, await http.post(f"{rpcs}.StatusService/ListStatus", json={})
 
 
 def test_the_embedding_example_serves_under_its_prefix(tmp_path: Path) -> None:
-    """Mounted as shown, the API answers below its prefix, and lets only local callers write."""
+    """Mounted as shown, the API answers below its prefix, and lets write who has a token."""
     app = application(python_examples()[1], tmp_path)
     rpcs = "/status/statusthing.v1"
+    token = asyncio.run(add_token(SqliteStore(tmp_path / "embedded.db")))
 
     async def use() -> tuple[httpx.Response, ...]:
         return (
-            *await statuses_of(app, "127.0.0.1", rpcs, "from here"),
-            *await statuses_of(app, "192.0.2.7", rpcs, "from elsewhere"),
+            *await statuses_of(app, rpcs, "by a program", authorization=f"Bearer {token}"),
+            *await statuses_of(app, rpcs, "by a stranger"),
         )
 
     added, listed, refused, read = asyncio.run(use())
@@ -297,7 +315,7 @@ def test_the_embedding_example_serves_under_its_prefix(tmp_path: Path) -> None:
 
 
 def test_the_identify_example_lets_write_who_signed_in(tmp_path: Path) -> None:
-    """With the function shown, users whom the host application knows may write from anywhere."""
+    """With the function shown, users whom the host application knows may write."""
     app = application(python_examples()[2], tmp_path)
 
     class User:
@@ -308,8 +326,8 @@ def test_the_identify_example_lets_write_who_signed_in(tmp_path: Path) -> None:
         await app({**scope, "user": User()}, receive, send)
 
     async def use() -> tuple[httpx.Response, httpx.Response]:
-        known, _ = await statuses_of(signed_in, "192.0.2.7", "/statusthing.v1", "known")
-        stranger, _ = await statuses_of(app, "127.0.0.1", "/statusthing.v1", "stranger")
+        known, _ = await statuses_of(signed_in, "/statusthing.v1", "known")
+        stranger, _ = await statuses_of(app, "/statusthing.v1", "stranger")
         await app.st.store.close()
         return known, stranger
 
@@ -366,11 +384,14 @@ def test_every_example_of_the_readme_is_executed() -> None:
 # The reference
 
 
+RPCS = [row for row in OPERATIONS.values() if row.service]
+
+
 def test_the_reference_has_every_operation() -> None:
     """Each operation has a section in the reference that names each field of its request."""
     missing = [
         (row.name, field)
-        for row in OPERATIONS.values()
+        for row in RPCS
         for field in row.request.__struct_fields__
         if f"`{field}`" not in section(API, row.name)
     ]
@@ -380,9 +401,27 @@ def test_the_reference_has_every_operation() -> None:
 
 def test_the_reference_has_no_other_operations() -> None:
     """Every section about an operation is about one that exists."""
-    titles = re.findall(r"^### ((?:Get|List|Add|Update|Delete)\w+)$", API.read_text(), re.MULTILINE)
+    verbs = "Get|List|Add|Update|Delete|Change|Who|Revoke"
+    titles = re.findall(rf"^### ((?:{verbs})\w+)$", API.read_text(), re.MULTILINE)
 
-    assert sorted(titles) == sorted(row.name for row in OPERATIONS.values())
+    assert sorted(titles) == sorted(row.name for row in RPCS)
+
+
+def test_the_reference_has_the_role_of_every_operation() -> None:
+    """The table of who may call says what the policy does."""
+    [rows] = tables(section(API, "Who may call"))
+    roles = {name.strip("` "): (row[0], row[1]) for row in rows for name in row[2].split(", ")}
+
+    def named(role: Role) -> str:
+        return "nobody in particular" if role is Role.ANYBODY else role.name.lower()
+
+    assert roles == {
+        row.name: (
+            named(PERMISSIONS[row.name][Access.PUBLIC]),
+            named(PERMISSIONS[row.name][Access.PRIVATE]),
+        )
+        for row in RPCS
+    }
 
 
 def test_the_reference_has_every_error() -> None:
@@ -401,6 +440,7 @@ HTTP_STATUSES = {
     "not_found": HTTPStatus.NOT_FOUND,
     "aborted": HTTPStatus.CONFLICT,
     "already_exists": HTTPStatus.CONFLICT,
+    "resource_exhausted": HTTPStatus.TOO_MANY_REQUESTS,
     "unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "deadline_exceeded": HTTPStatus.GATEWAY_TIMEOUT,
 }
@@ -425,6 +465,18 @@ API_LIMITS = {
     "list in a request": limits.ELEMENTS,
     "request message": limits.MESSAGE_BYTES,
     "an idempotency key is kept": idempotency.KEPT_FOR // timedelta(hours=1),
+    "email address": checks.MAX_EMAIL,
+    "address of a picture": checks.MAX_URL,
+    "password, at least": passwords.LEAST_CHARACTERS,
+    "password, at most": passwords.MOST_BYTES,
+    "entries of the audit trail, without a page size": audit.PAGE,
+    "failed attempts to sign in, of one account from one address": throttle.FAILURES[
+        "account and address"
+    ],
+    "the same, from one address": throttle.FAILURES["address"],
+    "time in which they are counted": throttle.WINDOW // timedelta(minutes=1),
+    "failed attempts to sign in that are kept": throttle.MOST_KEPT,
+    "for how long": throttle.KEPT_FOR.days,
 }
 
 SERVING_LIMITS = {
