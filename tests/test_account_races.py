@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
-from tests.accounts import HERE, PASSWORD, Place, awaited, place, principal_of
+from tests.accounts import HERE, PASSWORD, Place, awaited, hash_of_password, place, principal_of
 from tests.conftest import STORES
 
 from statusthing import open_store
@@ -64,7 +64,7 @@ async def _delete(here: Place, user: User) -> None:
 
 async def _rename(here: Place, user: User) -> None:
     await here.st.users.update(user.id, username="eve")
-    await here.person("ada", Role.ADMIN, password_hash="$argon2id$v=19$m=8,t=1,p=1$c2FsdA$aGE")
+    await here.person("ada", Role.ADMIN, password_hash=hash_of_password().replace("$m=", "$p=", 1))
 
 
 MEANWHILE: dict[str, Callable[[Place, User], Awaitable[None]]] = {

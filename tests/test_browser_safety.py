@@ -165,7 +165,7 @@ def _cookie(answer: Answer) -> Any:
 
 @awaited
 async def test_the_cookie_of_a_session_is_kept_from_scripts_and_other_sites() -> None:
-    """Over TLS its name begins with `__Host-` and it is Secure; it lasts no longer than a session."""
+    """Over TLS it is Secure and begins with `__Host-`; it lasts no longer than a session."""
     async with site() as here:
         await here.person("ada")
         plain = _cookie(await ask(here.app, "POST", "/admin/login", FORM, body=good()))

@@ -17,7 +17,7 @@ from statusthing import Principal, Role
 from statusthing.errors import InvalidArgument, PermissionDenied
 from statusthing.model import RECORDS, FailedSignIn, KeptAnswer, Record, Session, Throttle, TokenUse
 from statusthing.service import messages as m
-from statusthing.store import Query
+from statusthing.store import Query, Transaction
 
 PAST = datetime(1999, 9, 9, tzinfo=UTC)
 
@@ -113,14 +113,14 @@ class Scene:
 
     async def records(self) -> dict[tuple[str, str], Record]:
         """Return all records that are part of history."""
-        found: dict[tuple[str, str], Record] = {}
-        for kind in RECORDS:
-            if kind not in _UNLOGGED:
-                rows: list[Record] = list(
-                    await self.here.st.store.read(lambda tx, k=kind: tx.find(Query(k)))
-                )
-                found |= {(kind.__name__, row.id): row for row in rows}
-        return found
+
+        def work(tx: Transaction) -> list[Record]:
+            return [
+                row for kind in RECORDS if kind not in _UNLOGGED for row in tx.find(Query(kind))
+            ]
+
+        rows = await self.here.st.store.read(work)
+        return {(type(row).__name__, row.id): row for row in rows}
 
     async def send(self, rpc: str, role: str, fields: Mapping[str, Any]) -> int:
         """Call an RPC, and return the HTTP status."""
@@ -175,18 +175,20 @@ def filled(kind: Descriptor, ids: Mapping[str, str]) -> dict[str, Any]:
 
 def _value(field: FieldDescriptor, ids: Mapping[str, str]) -> Any:
     if field.message_type is not None:
+        of_messages = {
+            "google.protobuf.Timestamp": (
+                "2099-09-09T00:00:00Z" if field.name == "expires" else PAST.isoformat()
+            ),
+            "google.protobuf.FieldMask": "",
+        }
         name = field.message_type.full_name
-        if name == "google.protobuf.Timestamp":
-            return "2099-09-09T00:00:00Z" if field.name == "expires" else PAST.isoformat()
-        if name == "google.protobuf.FieldMask":
-            return ""
-        return filled(field.message_type, ids)
+        return of_messages[name] if name in of_messages else filled(field.message_type, ids)
     if field.enum_type is not None:
         return "ROLE_ADMIN" if field.enum_type.name == "Role" else "STATUS_KIND_OFFLINE"
-    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
-        return True
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
         return ids.get(field.name, _TEXTS.get(field.name, f"sent-{field.name}"))
+    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        return True
     return 0 if field.name == "expected_version" else 77
 
 

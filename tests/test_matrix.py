@@ -533,7 +533,7 @@ async def test_an_operation_without_a_row_is_refused_to_everybody(
 async def test_an_application_that_waits_for_a_body_is_noticed() -> None:
     """The cells of those who are refused would show it."""
 
-    async def waits(_: Any, receive: Any, send: Any) -> None:
+    async def waits(_: Any, receive: Any, __: Any) -> None:
         await receive()
 
     assert (await ask(waits, "POST", "/", body=None)).status == 0

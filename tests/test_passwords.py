@@ -248,8 +248,12 @@ async def test_all_event_loops_together_verify_two_at_once(
         async def three(first: int) -> None:
             await asyncio.gather(*(sign_in(first + number) for number in range(3)))
 
-        threads = [asyncio.to_thread(lambda n=n: asyncio.run(three(n))) for n in (0, 10)]
-        waiting = asyncio.gather(*threads)
+        def in_a_loop_of_its_own(first: int) -> None:
+            asyncio.run(three(first))
+
+        waiting = asyncio.gather(
+            *(asyncio.to_thread(in_a_loop_of_its_own, first) for first in (0, 10))
+        )
         await gate.full()
         gate.open()
         await waiting
