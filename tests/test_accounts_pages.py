@@ -100,7 +100,7 @@ async def test_a_form_of_another_site_does_nothing(path: str, headers: dict[str,
 
         assert answer.status_code == 403
         assert "set-cookie" not in answer.headers
-        assert "ada" in (await ada.get("/admin")).text
+        assert "ada" in (await ada.get("/admin/profile")).text
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
@@ -211,15 +211,15 @@ async def test_setup_makes_the_first_admin_and_signs_in(tmp_path: Path) -> None:
         token = link.partition("=")[2]
 
         page = await ada.get("/setup", token=token)
-        bad = await ada.post("/setup", token=token, username="ada", email="", password="hunter2")
-        done = await ada.post("/setup", token=token, username="ada", email="", password=PASSWORD)
+        bad = await ada.post("/setup", token=token, username="ada", email_address="", password="hunter2")
+        done = await ada.post("/setup", token=token, username="ada", email_address="", password=PASSWORD)
 
         assert (page.status_code, bad.status_code, done.status_code) == (200, 400, 303)
         assert token in page.text
         assert "hunter2" not in bad.text
         assert 'value="ada"' in bad.text
         assert not file.exists()
-        assert "ada" in (await ada.get("/admin")).text
+        assert "ada" in (await ada.get("/admin/profile")).text
         assert (await ada.get("/setup", token=token)).status_code == 404
 
 

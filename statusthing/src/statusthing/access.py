@@ -125,6 +125,8 @@ PERMISSIONS: Mapping[str, Mapping[Access, Role]] = MappingProxyType(
         "GetOverview": _KNOWN,
         "CountNotes": _KNOWN,
         "GetNames": _ADMIN,
+        "GetAccounts": _ADMIN,
+        "GetToken": _ADMIN,
         "PostUpdate": _EDIT,
         "MoveItem": _EDIT,
         "ReplaceStatus": _EDIT,

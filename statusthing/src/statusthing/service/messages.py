@@ -318,6 +318,18 @@ class GetNamesRequest(Request, frozen=True, kw_only=True):
     user_ids: Sequence[str] = ()
 
 
+class GetAccountsRequest(Request, frozen=True, kw_only=True):
+    """Ask what the API does not tell of accounts, for the pages of admins."""
+
+    user_ids: Sequence[str] = ()
+
+
+class GetTokenRequest(Request, frozen=True, kw_only=True):
+    """Ask for one token, without its secret."""
+
+    token_id: str = ""
+
+
 class PostUpdateRequest(Request, frozen=True, kw_only=True):
     """Add a note to an item and give it another status, or one of both."""
 
@@ -631,6 +643,32 @@ class GetNamesResponse(View, frozen=True, kw_only=True):
     """What things are called, by their ids."""
 
     names: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class AccountView(View, frozen=True, kw_only=True):
+    """An account, in short.
+
+    Attributes:
+        username: what it is called.
+        disabled: whether it may do nothing at present.
+        development: whether `--devmode` made it, outside of which it is dead.
+    """
+
+    username: str = ""
+    disabled: bool = False
+    development: bool = False
+
+
+class GetAccountsResponse(View, frozen=True, kw_only=True):
+    """Accounts, by their ids; those that do not exist are not among them."""
+
+    accounts: dict[str, AccountView] = msgspec.field(default_factory=dict)
+
+
+class GetTokenResponse(View, frozen=True, kw_only=True):
+    """One token."""
+
+    token: TokenView
 
 
 class PostUpdateResponse(View, frozen=True, kw_only=True):

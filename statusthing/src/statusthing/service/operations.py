@@ -121,6 +121,8 @@ OPERATIONS: Mapping[type[Request], Operation] = MappingProxyType(
             _row("", "GetOverview", overview.get_overview, writes=False),
             _row("", "CountNotes", overview.count_notes, writes=False),
             _row("", "GetNames", overview.get_names, writes=False),
+            _row("", "GetAccounts", users.get_accounts, writes=False),
+            _row("", "GetToken", tokens.get_token, writes=False),
             _row("", "PostUpdate", items.post_update, ids=1),
             _row("", "MoveItem", order.move_item),
             _row("", "ReplaceStatus", statuses.replace_status),

@@ -12,6 +12,8 @@ from statusthing.service.credentials import digest
 from statusthing.service.messages import (
     AddTokenRequest,
     AddTokenResponse,
+    GetTokenRequest,
+    GetTokenResponse,
     ListTokensRequest,
     ListTokensResponse,
     RevokeTokenRequest,
@@ -34,6 +36,16 @@ def list_tokens(request: ListTokensRequest) -> Callable[[Transaction], ListToken
             tokens=tuple(token_view(token, used.get(token.id)) for token in found),
             next_page_token=following,
         )
+
+    return work
+
+
+def get_token(request: GetTokenRequest) -> Callable[[Transaction], GetTokenResponse]:
+    """Return a token without its secret."""
+    id = checks.required_id("token_id", request.token_id)
+
+    def work(tx: Transaction) -> GetTokenResponse:
+        return GetTokenResponse(token=token_view(existing(tx, Token, id)))
 
     return work
 

@@ -19,12 +19,15 @@ from statusthing.errors import (
 from statusthing.model import Session, Token, TokenUse, User, token_view, user_view
 from statusthing.service import checks, pages
 from statusthing.service.messages import (
+    AccountView,
     AddUserRequest,
     AddUserResponse,
     ChangePasswordRequest,
     ChangePasswordResponse,
     DeleteUserRequest,
     DeleteUserResponse,
+    GetAccountsRequest,
+    GetAccountsResponse,
     GetUserRequest,
     GetUserResponse,
     ListUsersRequest,
@@ -71,6 +74,23 @@ def list_users(request: ListUsersRequest) -> Callable[[Transaction], ListUsersRe
         found, token = pages.find_page(tx, User, {}, page)
         return ListUsersResponse(
             users=tuple(user_view(user) for user in found), next_page_token=token
+        )
+
+    return work
+
+
+def get_accounts(request: GetAccountsRequest) -> Callable[[Transaction], GetAccountsResponse]:
+    """Return accounts in short: one query."""
+    ids = checks.possible_ids("user_ids", request.user_ids)
+
+    def work(tx: Transaction) -> GetAccountsResponse:
+        return GetAccountsResponse(
+            accounts={
+                user.id: AccountView(
+                    username=user.username, disabled=user.disabled, development=user.development
+                )
+                for user in tx.find(Query(User, {"id": ids}))
+            }
         )
 
     return work

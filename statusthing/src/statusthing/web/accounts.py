@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -19,6 +18,7 @@ from statusthing.errors import (
 )
 from statusthing.identity import origin_of
 from statusthing.service.credentials import LONGEST
+from statusthing.web.admin.editing import Form, refused
 from statusthing.web.failures import sentence
 from statusthing.web.forms import read_form
 from statusthing.web.site import Site
@@ -27,10 +27,8 @@ from statusthing.web.urls import prefix_of
 _OWN_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*")  # printable ASCII without a backslash
 _SEE_OTHER = 303
 
-_REFUSALS: dict[type[RequestError], int] = {
-    InvalidArgument: 400,
+_NOT_SIGNED_IN: dict[type[RequestError], int] = {
     Unauthenticated: 401,
-    AlreadyExists: 409,
     TooManyAttempts: 429,
     TooBusy: 503,
 }
@@ -56,7 +54,7 @@ async def sign_in_page(site: Site, request: Request) -> Response:
     following = own_path(request.query_params.get("next", ""), prefix_of(request.scope))
     if request.state.principal.user_id:
         return see_other(following or site.url(request)("admin"))
-    return site.page(request, "accounts/sign_in.html", next=following, username="", error="")
+    return site.page(request, "accounts/sign_in.html", next=following, form=Form({}))
 
 
 async def sign_in(site: Site, request: Request) -> Response:
@@ -73,15 +71,7 @@ async def sign_in(site: Site, request: Request) -> Response:
             user_agent=request.headers.get("user-agent", ""),
         )
     except (Unauthenticated, TooManyAttempts, TooBusy) as error:
-        return _refused(
-            site,
-            request,
-            "accounts/sign_in.html",
-            error,
-            next=following,
-            username=username,
-            error=sentence(error),
-        )
+        return _not_signed_in(site, request, username, following, error)
     await _end_old(site, request)
     return _signed_in(site, request, secret, following or site.url(request)("admin"))
 
@@ -99,45 +89,33 @@ async def setup_page(site: Site, request: Request) -> Response:
     token = request.query_params.get("token", "")
     await site.ready()
     await site.st.accounts.check_setup(token)
-    return site.page(
-        request, "accounts/setup.html", token=token, username="", email="", error="", field=""
-    )
+    return site.page(request, "accounts/setup.html", token=token, form=Form({}))
 
 
 async def set_up(site: Site, request: Request) -> Response:
     """Make the first admin, and sign them in."""
-    form = await read_form(request)
-    token = form.get("token", "") or request.query_params.get("token", "")
-    username, email = form.get("username", ""), form.get("email", "")
+    typed = await read_form(request)
+    token = typed.get("token", "")
     try:
         await site.ready()
         secret = await site.st.accounts.set_up(
             token,
-            username=username,
-            email_address=email,
-            password=form.get("password", ""),
+            username=typed.get("username", ""),
+            email_address=typed.get("email_address", ""),
+            password=typed.get("password", ""),
             origin=origin_of(request.scope),
             user_agent=request.headers.get("user-agent", ""),
         )
     except (InvalidArgument, AlreadyExists, TooBusy) as error:
-        return _refused(
-            site,
-            request,
-            "accounts/setup.html",
-            error,
-            token=token,
-            username=username,
-            email=email,
-            error=sentence(error),
-            field="" if isinstance(error, TooBusy) else error.field,
-        )
+        form = refused(typed, error)
+        return site.page(request, "accounts/setup.html", status=form.status, token=token, form=form)
     if site.setup_file is not None:
         setup_file.remove(site.setup_file, token)
     return _signed_in(site, request, secret, site.url(request)("admin"))
 
 
-def _refused(
-    site: Site, request: Request, template: str, refusal: RequestError, /, **context: Any
+def _not_signed_in(
+    site: Site, request: Request, username: str, following: str, refusal: RequestError
 ) -> Response:
     headers = {}
     if isinstance(refusal, TooManyAttempts):
@@ -146,7 +124,14 @@ def _refused(
         headers["retry-after"] = "1"
     elif isinstance(refusal, Unauthenticated):
         headers["www-authenticate"] = "Bearer"
-    return site.page(request, template, status=_REFUSALS[type(refusal)], headers=headers, **context)
+    return site.page(
+        request,
+        "accounts/sign_in.html",
+        status=_NOT_SIGNED_IN[type(refusal)],
+        headers=headers,
+        next=following,
+        form=Form({"username": username}, {"": sentence(refusal)}),
+    )
 
 
 async def _end_old(site: Site, request: Request) -> None:

@@ -122,6 +122,8 @@ def failed(site: Site, request: Request, error: Exception) -> Response:
         detail = where(error) if site.devmode else ""
     elif found is _AWAY:
         _log.error("the store cannot serve: %s", errors.with_cause(error))
+    elif isinstance(error, errors.InvalidArgument) and request.method == "POST":
+        found = Failure(400, "This form cannot be read", sentence(error))
     elif isinstance(error, errors.PermissionDenied):
         found = found._replace(text=found.text or sentence(error))
     elif isinstance(error, errors.NotFound) and _typed(request):

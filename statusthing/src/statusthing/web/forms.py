@@ -10,8 +10,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from statusthing.errors import InvalidArgument
 
-MOST_BYTES = 256 * 1024
-"""How large the body of a form may be: enough for a logo within the settings."""
+MOST_BYTES = 512 * 1024
+"""How large the body of a form may be: enough for a logo within the settings, old and new."""
 
 MOST_FIELDS = 1_000
 
@@ -28,6 +28,22 @@ LABELS: Mapping[str, str] = MappingProxyType(
         "initial_note_text": "First note",
         "color": "Colour",
         "kind": "Kind",
+        "username": "Username",
+        "password": "Password",
+        "current_password": "Current password",
+        "new_password": "New password",
+        "first_name": "First name",
+        "last_name": "Last name",
+        "email_address": "Email address",
+        "avatar_url": "Picture",
+        "role": "Role",
+        "disabled": "Disabled",
+        "expires": "Expires",
+        "title": "Title",
+        "logo_url": "Logo",
+        "accent_color": "Accent colour",
+        "links": "Links",
+        "footer": "Footer",
     }
 )
 """What the fields of forms are called, by their names, which are those of the requests."""

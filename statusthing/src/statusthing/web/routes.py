@@ -17,7 +17,16 @@ from starlette.routing import Route
 from statusthing.access import ANONYMOUS, Principal, permitted, require
 from statusthing.asgi import ASGIApp, Receive, Scope, Send
 from statusthing.web import accounts, events, files, probes, public
-from statusthing.web.admin import changes, items, notes, statuses
+from statusthing.web.admin import (
+    changes,
+    items,
+    notes,
+    profile,
+    settings,
+    statuses,
+    tokens,
+    users,
+)
 from statusthing.web.failures import Missing, failed, wants_html
 from statusthing.web.site import Site
 
@@ -83,6 +92,24 @@ ROUTES = (
     Row("save_status", "/admin/statuses/{id}/edit", _POST, statuses.save, "UpdateStatus"),
     Row("ask_status", "/admin/statuses/{id}/delete", _READ, statuses.ask_delete, "DeleteStatus"),
     Row("delete_status", "/admin/statuses/{id}/delete", _POST, statuses.delete, "DeleteStatus"),
+    Row("users", "/admin/users", _READ, users.listing, "ListUsers"),
+    Row("new_user", "/admin/users/new", _READ, users.new, "AddUser"),
+    Row("add_user", "/admin/users/new", _POST, users.add, "AddUser"),
+    Row("edit_user", "/admin/users/{id}/edit", _READ, users.edit, "UpdateUser"),
+    Row("save_user", "/admin/users/{id}/edit", _POST, users.save, "UpdateUser"),
+    Row("ask_user", "/admin/users/{id}/delete", _READ, users.ask_delete, "DeleteUser"),
+    Row("delete_user", "/admin/users/{id}/delete", _POST, users.delete, "DeleteUser"),
+    Row("tokens", "/admin/tokens", _READ, tokens.listing, "ListTokens"),
+    Row("new_token", "/admin/tokens/new", _READ, tokens.new, "AddToken"),
+    Row("add_token", "/admin/tokens/new", _POST, tokens.add, "AddToken"),
+    Row("ask_token", "/admin/tokens/{id}/revoke", _READ, tokens.ask_revoke, "RevokeToken"),
+    Row("revoke_token", "/admin/tokens/{id}/revoke", _POST, tokens.revoke, "RevokeToken"),
+    Row("settings", "/admin/settings", _READ, settings.edit, "UpdateSettings"),
+    Row("save_settings", "/admin/settings", _POST, settings.save, "UpdateSettings"),
+    Row("profile", "/admin/profile", _READ, profile.show, "ListSessions"),
+    Row("change_password", "/admin/profile", _POST, profile.change_password, "ChangePassword"),
+    Row("end_session", "/admin/profile/sessions", _POST, profile.end_session, "EndSession"),
+    Row("end_others", "/admin/profile/others", _POST, profile.end_others, "EndSession"),
     Row("setup_page", "/setup", _READ, accounts.setup_page, "SetUp"),
     Row("set_up", "/setup", _POST, accounts.set_up, "SetUp"),
 )

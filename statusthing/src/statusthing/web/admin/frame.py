@@ -33,7 +33,11 @@ class Tab(NamedTuple):
 TABS = (
     Tab("admin", "Items", "ViewAdmin"),
     Tab("statuses", "Statuses", "ViewAdmin"),
+    Tab("users", "Users", "ListUsers"),
+    Tab("tokens", "Tokens", "ListTokens"),
+    Tab("settings", "Settings", "UpdateSettings"),
     Tab("changes", "Changes", "ListAuditEntries"),
+    Tab("profile", "Profile", "ListSessions"),
 )
 
 DONE: Mapping[str, str] = MappingProxyType(
@@ -49,6 +53,14 @@ DONE: Mapping[str, str] = MappingProxyType(
         "status-added": "The status was added.",
         "status-saved": "The status was saved.",
         "status-deleted": "The status was deleted.",
+        "user-added": "The user was added.",
+        "user-saved": "The user was saved.",
+        "user-deleted": "The user was deleted, with their tokens and sessions.",
+        "token-revoked": "The token was revoked: it does not work any more.",
+        "password-changed": "The password was changed. All other sessions have ended.",
+        "session-ended": "That browser was signed out.",
+        "sessions-ended": "You are signed out everywhere else.",
+        "settings-saved": "The settings were saved. The public page has them already.",
     }
 )
 """What a page may say was done, by the code in its address: nobody can put other words there."""

@@ -145,6 +145,10 @@
     addEventListener("pageshow", () => {
       for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
     });
+    // What is there to be copied is selected whole.
+    for (const field of document.querySelectorAll("input[readonly].code")) {
+      field.addEventListener("focus", () => { field.select(); });
+    }
     for (const select of document.querySelectorAll("form.filter select")) {
       select.addEventListener("change", () => { select.form.requestSubmit(); });
     }

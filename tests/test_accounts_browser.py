@@ -1,0 +1,231 @@
+"""Making the first admin, signing in, users, tokens and oneself, in Chromium, with and without scripts."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+from tests import first_run
+from tests.accessibility import violations
+from tests.browser import save_screenshots
+from tests.conftest import Server, path_of, serving
+
+OpenPage = Callable[..., Page]
+
+PASSWORD = "correct horse battery"  # noqa: S105 - of nobody who exists
+NEW_PASSWORD = "staple, battery, horse"  # noqa: S105 - of nobody who exists
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A server that nobody has set up."""
+    with serving(tmp_path, sys.executable, first_run.__file__) as running:
+        yield running
+
+
+def fill(page: Page, **fields: str) -> None:
+    """Type into fields, by their names."""
+    for name, text in fields.items():
+        page.locator(f"#{name}").fill(text)
+
+
+def press(page: Page, name: str) -> None:
+    """Press a button."""
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def told(page: Page, text: str) -> None:
+    """Wait until the page says something."""
+    expect(page.get_by_text(text).first).to_be_visible()
+
+
+def set_up(page: Page, server: Server) -> None:
+    """Make the first admin by the link."""
+    page.goto((server.log.parent / "setup").read_text())
+    fill(page, username="ada", email_address="ada@example.com", password=PASSWORD)
+    press(page, "Make the account and sign in")
+    expect(page).to_have_url(re.compile("/admin$"))
+
+
+def sign_in(page: Page, username: str, password: str) -> None:
+    """Sign in, from wherever one is."""
+    page.goto("/admin/login")
+    fill(page, username=username, password=password)
+    press(page, "Sign in")
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_an_admin_from_first_run_to_sign_out(
+    open_page: OpenPage, server: Server, *, javascript: bool
+) -> None:
+    """Each step says what it did, and what went wrong, without a script too."""
+    page = open_page(server.url, javascript=javascript)
+    page.goto((server.log.parent / "setup").read_text())
+    fill(page, username="ada", email_address="ada@example.com", password="password1")
+    press(page, "Make the account and sign in")
+    told(page, "Password is one of the most common passwords")
+    expect(page.locator("#username")).to_have_value("ada")
+    expect(page.locator("#password")).to_have_value("")
+    fill(page, password=PASSWORD)
+    press(page, "Make the account and sign in")
+    expect(page).to_have_url(re.compile("/admin$"))
+
+    press(page, "Sign out")
+    expect(page).to_have_url(re.compile("/admin/login$"))
+    sign_in(page, "ada", "wrong wrong")
+    told(page, "The username or the password is wrong.")
+    fill(page, password=PASSWORD)
+    press(page, "Sign in")
+    expect(page).to_have_url(re.compile("/admin$"))
+
+    page.get_by_role("link", name="Users").click()
+    page.get_by_role("link", name="Add a user").click()
+    fill(page, username="ada", password=PASSWORD, first_name="Eve")
+    press(page, "Add the user")
+    told(page, "Username is taken already: choose another.")
+    expect(page.locator("#first_name")).to_have_value("Eve")
+    fill(page, username="eve", password=PASSWORD)
+    page.locator("#role").select_option("editor")
+    press(page, "Add the user")
+    told(page, "The user was added.")
+    page.get_by_role("link", name="Delete ada").click()
+    press(page, "Delete the user")
+    told(page, "is the last enabled admin")
+
+    page.get_by_role("link", name="Profile").click()
+    fill(page, current_password="wrong wrong", new_password=NEW_PASSWORD)
+    press(page, "Change the password")
+    told(page, "Current password is wrong.")
+    fill(page, current_password=PASSWORD, new_password=NEW_PASSWORD)
+    press(page, "Change the password")
+    told(page, "The password was changed.")
+    expect(page.get_by_text("this browser")).to_have_count(1)
+
+    page.get_by_role("link", name="Settings").click()
+    fill(page, title="Example status", accent_color="#b0185a")
+    press(page, "Save")
+    told(page, "The settings were saved.")
+    page.goto("/")
+    expect(page).to_have_title(re.compile("Example status"))
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_a_token_is_copied_from_the_page_and_works(
+    open_page: OpenPage, server: Server, *, javascript: bool
+) -> None:
+    """The secret is there once; with it a program may write, until it is revoked."""
+    page = open_page(server.url, javascript=javascript)
+    set_up(page, server)
+    page.goto("/admin/tokens")
+    page.get_by_role("link", name="Add a token").first.click()
+    fill(page, name="monitor")
+    press(page, "Add the token")
+
+    secret = page.locator("#secret").input_value()
+    if javascript:
+        page.locator("#secret").focus()
+        selected = "String(getSelection()) || document.activeElement.value.slice(\
+            document.activeElement.selectionStart, document.activeElement.selectionEnd)"
+        assert page.evaluate(selected) == secret
+    calls = {"authorization": f"Bearer {secret}"}
+    added = httpx.post(server.url + path_of("AddItem"), json={"name": "api"}, headers=calls)
+    assert added.status_code == 200, added.text
+    page.goto("/admin/tokens")
+    assert secret not in page.content()
+    told(page, "monitor")
+    page.get_by_role("link", name="Revoke monitor").click()
+    press(page, "Revoke the token")
+    told(page, "The token was revoked")
+    refused = httpx.post(server.url + path_of("AddItem"), json={"name": "web"}, headers=calls)
+    assert refused.status_code == 401
+    assert secret not in server.log.read_text()
+
+
+def test_another_browser_is_signed_out(open_page: OpenPage, server: Server) -> None:
+    """One by one from the list, and all of them with a new password."""
+    here, there = open_page(server.url), open_page(server.url)
+    set_up(here, server)
+    sign_in(there, "ada", PASSWORD)
+    expect(there).to_have_url(re.compile("/admin$"))
+
+    here.goto("/admin/profile")
+    here.get_by_role("button", name=re.compile("^Sign out Chrome")).click()
+    told(here, "That browser was signed out.")
+    there.goto("/admin")
+    expect(there).to_have_url(re.compile("/admin/login"))
+
+    sign_in(there, "ada", PASSWORD)
+    expect(there).to_have_url(re.compile("/admin$"))
+    here.goto("/admin/profile")
+    fill(here, current_password=PASSWORD, new_password=NEW_PASSWORD)
+    press(here, "Change the password")
+    told(here, "The password was changed.")
+    there.goto("/admin")
+    expect(there).to_have_url(re.compile("/admin/login"))
+
+
+def test_every_page_is_legible_and_accessible(open_page: OpenPage, server: Server) -> None:
+    """In both colour schemes, wide and narrow, with and without errors."""
+    page = open_page(server.url)
+
+    def seen(name: str) -> None:
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            assert violations(page) == [], (name, scheme)
+        page.emulate_media(color_scheme="light")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+        save_screenshots(page, f"accounts-{name}")
+
+    page.goto((server.log.parent / "setup").read_text())
+    seen("setup")
+    fill(page, username="ada", password="short")
+    press(page, "Make the account and sign in")
+    seen("setup-error")
+    fill(page, username="ada", password=PASSWORD)
+    press(page, "Make the account and sign in")
+    page.goto("/admin/users/new")
+    seen("user-new")
+    fill(page, username="grace", password="12345678", first_name="Grace", last_name="Hopper")
+    press(page, "Add the user")
+    seen("user-error")
+    fill(page, email_address="grace@example.com", password=PASSWORD)
+    press(page, "Add the user")
+    seen("users")
+    page.get_by_role("link", name="Edit grace").click()
+    seen("user-edit")
+    page.goto("/admin/users")
+    page.get_by_role("link", name="Delete grace").click()
+    seen("user-delete")
+    page.goto("/admin/tokens")
+    seen("tokens-empty")
+    page.goto("/admin/tokens/new")
+    seen("token-new")
+    fill(page, name="nightly backup")
+    press(page, "Add the token")
+    seen("token-added")
+    page.goto("/admin/tokens")
+    seen("tokens")
+    page.get_by_role("link", name="Revoke nightly backup").click()
+    seen("token-revoke")
+    page.goto("/admin/settings")
+    seen("settings")
+    fill(page, accent_color="reddish", links="Help")
+    press(page, "Save")
+    seen("settings-error")
+    other = open_page(server.url)
+    sign_in(other, "ada", PASSWORD)
+    page.goto("/admin/profile")
+    seen("profile")
+    fill(page, current_password="wrong wrong", new_password=NEW_PASSWORD)
+    press(page, "Change the password")
+    seen("profile-error")
+    press(page, "Sign out")
+    seen("sign-in")
+    fill(page, username="ada", password="wrong wrong")
+    press(page, "Sign in")
+    seen("sign-in-error")
