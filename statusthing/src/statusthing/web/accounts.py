@@ -29,7 +29,6 @@ _SEE_OTHER = 303
 
 _NOT_SIGNED_IN: dict[type[RequestError], int] = {
     Unauthenticated: 401,
-    AlreadyExists: 409,
     TooManyAttempts: 429,
     TooBusy: 503,
 }

@@ -42,13 +42,17 @@ async def save(site: Site, request: Request) -> Response:
 
 
 async def _expected(site: Site, request: Request, typed: Mapping[str, str]) -> int:
-    """Return the version that a form was opened with: none as long as nobody has saved any."""
-    if "expected_version" in typed:
-        return expected_version(typed)
+    """Return the version that a form was opened with.
+
+    As long as nobody has saved any it is 0, which to the service means whichever there is.
+    """
+    version = expected_version(typed)
     found = await site.run(request, GetSettingsRequest())
-    if found.settings.version:
-        raise VersionConflict("Settings", "settings", expected=0, actual=found.settings.version)
-    return 0
+    if found.settings.version != version:
+        raise VersionConflict(
+            "Settings", "settings", expected=version, actual=found.settings.version
+        )
+    return version
 
 
 async def _edit_page(
