@@ -17,8 +17,8 @@ from tests.conftest import Server, path_of, serving
 
 OpenPage = Callable[..., Page]
 
-PASSWORD = "correct horse battery"  # noqa: S105 - of nobody who exists
-NEW_PASSWORD = "staple, battery, horse"  # noqa: S105 - of nobody who exists
+PASSWORD = "correct horse battery"
+NEW_PASSWORD = "staple, battery, horse"
 
 
 @pytest.fixture

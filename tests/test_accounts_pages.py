@@ -211,8 +211,12 @@ async def test_setup_makes_the_first_admin_and_signs_in(tmp_path: Path) -> None:
         token = link.partition("=")[2]
 
         page = await ada.get("/setup", token=token)
-        bad = await ada.post("/setup", token=token, username="ada", email_address="", password="hunter2")
-        done = await ada.post("/setup", token=token, username="ada", email_address="", password=PASSWORD)
+        bad = await ada.post(
+            "/setup", token=token, username="ada", email_address="", password="hunter2"
+        )
+        done = await ada.post(
+            "/setup", token=token, username="ada", email_address="", password=PASSWORD
+        )
 
         assert (page.status_code, bad.status_code, done.status_code) == (200, 400, 303)
         assert token in page.text
