@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 from tests.postgres import Postgres, any_server
 
-from bench import Measure, inserts, report, startup, store, wakeup
+from bench import Measure, inserts, page, report, startup, store, wakeup
 from bench.calls import GRPC, JSON, Pace, compare, in_turns, load_of
 from bench.processes import STATUSTHING, Process, serving
 from statusthing.v1.services_pb2 import AddNoteRequest, GetItemRequest
@@ -36,6 +36,9 @@ def measures(pace: Pace, folder: Path) -> Iterator[tuple[str, Measure]]:
     few = asyncio.run(store.fill(f"sqlite:///{folder}/few.db", FEW))
     many = asyncio.run(store.fill(f"sqlite:///{folder}/many.db", MANY))
     yield "ListItems", asyncio.run(store.listing(few, many, 10 * pace.rounds))
+    with _serving(folder, few) as server:
+        for name, conditional in {"page": False, "page, 304": True}.items():
+            yield name, page.compare(server, pace, folder, conditional=conditional)
     with _serving(folder, many) as server:
         get, add = _requests(many)
         compared = partial(compare, server, token=many.token, pace=pace, folder=folder)
@@ -54,6 +57,7 @@ def measures(pace: Pace, folder: Path) -> Iterator[tuple[str, Measure]]:
         )
         # The last, because it makes the items larger.
         yield "AddNote", compared("AddNote", JSON, add)
+    yield "page, 1 000 items", asyncio.run(page.after_writes(many, 10 * pace.rounds))
     with any_server() as postgres, postgres.database() as url:
         yield from _measures_on_postgres(pace, folder, postgres, url)
 

@@ -13,9 +13,10 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
+from types import MappingProxyType
 from typing import NamedTuple
 
 import grpc
@@ -37,16 +38,22 @@ class Call(NamedTuple):
     """What the clients send, and what they expect.
 
     Attributes:
-        path: of the RPC.
-        requests: the messages to send, in turn: JSON or binary.
+        path: of the RPC, or of the page.
+        requests: the messages to send, in turn: JSON or binary; an empty one is a GET.
         size: of a good answer's message, in bytes.
         token: what they show; empty if they do not say who they are.
+        headers: further ones, over HTTP/1.1.
+        status: of a good answer, over HTTP/1.1.
+        clients: how many there are, over HTTP/1.1.
     """
 
     path: str
     requests: Sequence[bytes]
     size: int
     token: str = ""
+    headers: Mapping[str, str] = MappingProxyType({})
+    status: int = 200
+    clients: int = CLIENTS
 
 
 class Load(NamedTuple):
@@ -65,11 +72,11 @@ Client = Callable[[str, Call, float], Load]
 
 def sockets(address: str, call: Call, seconds: float) -> Load:
     """Make calls over connections that are kept, all in this thread."""
-    requests = cycle(_post(address, call, body) for body in call.requests)
+    requests = cycle(_request(address, call, body) for body in call.requests)
     answers: list[tuple[float, bool]] = []
     began = time.perf_counter()
     with selectors.DefaultSelector() as selector:
-        for _ in range(CLIENTS):
+        for _ in range(call.clients):
             connection = _Connection(address)
             connection.ask(next(requests))
             selector.register(connection.socket, selectors.EVENT_READ, connection)
@@ -80,7 +87,7 @@ def sockets(address: str, call: Call, seconds: float) -> Load:
                 if ready and not connection.read():
                     continue
                 now = time.perf_counter()
-                good = connection.has_good_answer(call.size)
+                good = connection.has_good_answer(call)
                 answers.append((now - connection.asked, good))
                 if good and now < began + seconds:
                     connection.ask(next(requests))
@@ -95,14 +102,15 @@ def credentials(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"} if token else {}
 
 
-def _post(address: str, call: Call, body: bytes) -> bytes:
-    head = (
-        f"POST {call.path} HTTP/1.1",
-        f"host: {address}",
-        "content-type: application/json",
-        *(f"{name}: {value}" for name, value in credentials(call.token).items()),
-        f"content-length: {len(body)}",
-    )
+def _headers(call: Call) -> dict[str, str]:
+    return credentials(call.token) | dict(call.headers)
+
+
+def _request(address: str, call: Call, body: bytes) -> bytes:
+    head = [f"{'POST' if body else 'GET'} {call.path} HTTP/1.1", f"host: {address}"]
+    head += [f"{name}: {value}" for name, value in _headers(call).items()]
+    if body:
+        head += ["content-type: application/json", f"content-length: {len(body)}"]
     return "\r\n".join(head).encode() + b"\r\n\r\n" + body
 
 
@@ -130,16 +138,18 @@ class _Connection:
         self._answer += read
         return not read or _body(self._answer) is not None
 
-    def has_good_answer(self, size: int) -> bool:
+    def has_good_answer(self, call: Call) -> bool:
         body = _body(self._answer)
-        if body is None or not self._answer.startswith(b"HTTP/1.1 200 "):
+        if body is None or not self._answer.startswith(b"HTTP/1.1 %d " % call.status):
             return False
-        return abs(len(body) - size) <= SLACK_BYTES
+        return abs(len(body) - call.size) <= SLACK_BYTES
 
 
 def _body(answer: bytes) -> bytes | None:
     """Return the body of an answer, None as long as it is not complete."""
-    head, _, rest = answer.partition(b"\r\n\r\n")
+    head, ended, rest = answer.partition(b"\r\n\r\n")
+    if head.startswith(b"HTTP/1.1 304 "):
+        return b"" if ended else None
     _, has_length, length = head.partition(b"\r\ncontent-length: ")
     if has_length:
         return rest if len(rest) == int(length.partition(b"\r\n")[0]) else None
@@ -150,7 +160,7 @@ def _body(answer: bytes) -> bytes | None:
 
 
 _WRK_SCRIPT = """
-wrk.method = "POST"
+wrk.method = "%s"
 wrk.headers["content-type"] = "application/json"
 %s
 local bodies = {%s}
@@ -173,12 +183,20 @@ def wrk(address: str, call: Call, seconds: float) -> Load:
     """Make calls with wrk, which looks at the statuses of answers and not at their sizes."""
     bodies = ",".join(f"[==[{body.decode()}]==]" for body in call.requests)
     headers = "\n".join(
-        f'wrk.headers["{name}"] = "{value}"' for name, value in credentials(call.token).items()
+        f"wrk.headers[ [==[{name}]==] ] = [==[{value}]==]" for name, value in _headers(call).items()
     )
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(_WRK_SCRIPT % (headers, bodies))
+        method = "POST" if call.requests[0] else "GET"
+        script.write(_WRK_SCRIPT % (method, headers, bodies))
         script.flush()
-        command = ("wrk", "-t1", f"-c{CLIENTS}", f"-d{max(1, round(seconds))}s", "-s", script.name)
+        command = (
+            "wrk",
+            "-t1",
+            f"-c{call.clients}",
+            f"-d{max(1, round(seconds))}s",
+            "-s",
+            script.name,
+        )
         ended = subprocess.run(
             (*command, f"http://{address}{call.path}"),
             capture_output=True,

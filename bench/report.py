@@ -22,7 +22,7 @@ Results = Mapping[str, Measure]
 
 _MEASURED = re.compile(r"(?<=<!-- measured -->\n).*(?=<!-- end -->)", re.DOTALL)
 
-_LIBRARIES = ("statusthing", "connectrpc", "Hypercorn", "SQLAlchemy", "grpcio")
+_LIBRARIES = ("statusthing", "connectrpc", "Hypercorn", "SQLAlchemy", "Jinja2", "grpcio")
 
 _COLUMNS = {
     "calls/s": "rps",
@@ -71,6 +71,13 @@ LIMITS = (
     Limit("ListItems", "1000 items/100 items", "median_ms", "1 000 items, times 100 items'", 12),
     Limit("ListItems", "100 items", "statements", "100 items, SQL statements", 4),
     Limit("ListItems", "1000 items", "statements", "1 000 items, SQL statements", 4),
+    Limit("page", "statusthing/bare", "rps", "pages per second, times bare's", 0.85, least=True),
+    Limit("page", "statusthing", "errors", "failures", 0),
+    Limit(
+        "page, 304", "statusthing/bare", "rps", "304s per second, times bare's", 0.85, least=True
+    ),
+    Limit("page, 304", "statusthing", "errors", "failures", 0),
+    Limit("page, 1 000 items", "after a write", "median_ms", "first page after a write, ms", 60),
     Limit(
         "GetItem, PostgreSQL",
         "statusthing/echo",

@@ -5,7 +5,8 @@ It needs `statusthing` and `statusthing-sqlite`:
     python own_server.py [HOST:PORT]
 
 It answers all that `statusthing serve` answers, gRPC too, and `/hello`. It listens at
-127.0.0.1:9000 unless told otherwise, and keeps its data in `statusthing.db`.
+127.0.0.1:9000 unless told otherwise, and keeps its data in `statusthing.db`. Callers need a token
+for writing: `statusthing token create NAME --role editor` makes one.
 """
 
 from __future__ import annotations

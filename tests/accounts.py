@@ -8,6 +8,7 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, ParamSpec
 
 import pytest
@@ -18,14 +19,14 @@ from statusthing import StatusThing
 from statusthing.access import Access, Origin, Principal, Role
 from statusthing.log import Action, Change, describe
 from statusthing.memory import MemoryStore
-from statusthing.model import RECORDS, FailedSignIn, Record, Session, Throttle, TokenUse, User
+from statusthing.model import RECORDS, Record, User
 from statusthing.service.passwords import MEMORY_KIB, PASSES
 from statusthing.store import Query, Store, Transaction
 
 P = ParamSpec("P")
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
-PASSWORD = "correct horse battery"  # noqa: S105 - of nobody who exists
+PASSWORD = "correct horse battery"
 HERE = Origin(address="192.0.2.1", correlation_id="0123456789abcdef")
 
 
@@ -46,6 +47,7 @@ class Clock:
         self.now = START
 
     def __call__(self) -> datetime:
+        """Return the present."""
         return self.now
 
     def pass_by(self, **time: float) -> None:
@@ -186,4 +188,6 @@ def counted(*, instant: bool = False) -> Iterator[Hashes]:
         yield count
 
 
-UNLOGGED = (Session, TokenUse, Throttle, FailedSignIn)
+def bytes_in(folder: Path) -> bytes:
+    """Return all that the files of a folder hold."""
+    return b"".join(each.read_bytes() for each in sorted(folder.iterdir()))

@@ -452,10 +452,23 @@ def brisk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def careless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose hashes of passwords cost next to nothing, for tests that set thousands."""
+    command = changed("service.passwords", MEMORY_KIB=8, PASSES=1)
+    with serving_store(tmp_path_factory.mktemp("careless"), *command) as running:
+        yield running
+
+
 def with_limits(seconds: dict[str, float]) -> tuple[str, ...]:
     """The command to serve with other limits of time than usual."""
-    changes = "".join(f"limits.{name}_SECONDS = {value}\n" for name, value in seconds.items())
-    program = f"from statusthing import cli, limits\n{changes}cli.main()"
+    return changed("limits", **{f"{name}_SECONDS": value for name, value in seconds.items()})
+
+
+def changed(module: str, **constants: float) -> tuple[str, ...]:
+    """The command to serve with other constants in a module than it has."""
+    changes = "".join(f"m.{name} = {value}\n" for name, value in constants.items())
+    program = f"import statusthing.{module} as m\nfrom statusthing import cli\n{changes}cli.main()"
     return (sys.executable, "-c", program, *SERVE[1:])
 
 

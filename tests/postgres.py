@@ -26,7 +26,7 @@ import psycopg
 
 URL_VARIABLE = "STATUSTHING_TEST_POSTGRES_URL"
 USER = "statusthing"
-PASSWORD = "not-a-secret"  # noqa: S105 - of a server that only this machine reaches
+PASSWORD = "not-a-secret"
 SECONDS = 30.0  # the bound of everything that is waited for
 NOBODY = 65534  # the user and the group that own nothing, on every Linux
 

@@ -19,7 +19,7 @@ from statusthing.memory import MemoryStore
 if TYPE_CHECKING:
     from tests.conftest import Result, Server
 
-SECRET = "no such table: secrets, in /var/lib/statusthing.db"  # noqa: S105 - told to nobody
+SECRET = "no such table: secrets, in /var/lib/statusthing.db"
 VIEWER = Principal(name="somebody", role=Role.VIEWER)
 
 Run = Callable[..., AbstractContextManager["Server"]]

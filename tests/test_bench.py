@@ -52,17 +52,20 @@ def test_everything_is_measured_without_an_error() -> None:
     ]
     measures = {line.pop("measure"): line for line in lines}
     calls = ["GetItem", "GetItem, gRPC", "AddNote"]
+    pages = ["page", "page, 304"]
     on_postgres = ["GetItem, PostgreSQL", "AddNote, PostgreSQL"]
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert list(measures) == [
-        *("import", "serve", "ListItems", *calls[:2], "GetItem, with a token", *calls[2:]),
+        *("import", "serve", "ListItems", *pages, *calls[:2]),
+        *("GetItem, with a token", *calls[2:], "page, 1 000 items"),
         *("ListItems, PostgreSQL", *on_postgres, "wait"),
     ]
     assert all(measures[name]["statusthing"]["errors"] == 0 for name in on_postgres)
     assert list(measures["GetItem, with a token"]) == [
         *("statusthing", "anonymous", "statusthing/anonymous")
     ]
+    assert all(measures[name]["statusthing"]["errors"] == 0 for name in pages)
     for measure in (measures[name] for name in calls):
         assert list(measure) == [
             *("statusthing", "echo", "bare"),

@@ -55,6 +55,7 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
         (["serve", "--addr", "127.0.0.1:http"], "http"),
         (["serve", "--prot", "1"], "--prot"),
         (["serve", "more"], "more"),
+        (["serve", "\x1b[31mred"], "(\\x1b[31mred)"),
         (["server"], "server"),
         (["migrate", "--store", "sqlite:////no/such/folder/x.db"], "/no/such/folder"),
     ],

@@ -28,7 +28,7 @@ from statusthing.service import credentials
 
 Run = Callable[..., AbstractContextManager[Any]]
 
-PASSWORD = "correct horse"  # noqa: S105 - of accounts that tests make
+PASSWORD = "correct horse"
 ANOTHER = "battery staple"
 WHO_AM_I = "/statusthing.v1.UsersService/WhoAmI"
 SECRET = re.compile(r"st_[0-9A-Za-z]{49}")
@@ -170,7 +170,7 @@ def test_users_are_managed_while_a_server_runs(shared: tuple[Command, Any]) -> N
 def test_mistakes_are_one_clear_line(command: Command, arguments: str, says: str) -> None:
     """Every mistake gives exit code 2 and one clear line, without a password or a secret."""
     command.add("ada")
-    ended = command.run(*arguments.split(" "), password="hunter2hunter2")  # noqa: S106
+    ended = command.run(*arguments.split(" "), password="hunter2hunter2")
 
     assert ended.returncode == 2, ended
     assert is_one_clear_line(ended.stderr), ended.stderr
@@ -215,7 +215,7 @@ def test_bad_passwords_are_refused(command: Command, task: str, line: str, says:
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\nmore\n"])
 def test_a_password_is_the_first_line(command: Command, end: str) -> None:
     """Its end does not belong to it; spaces do, and so do letters of any language."""
-    password = " pässwörter im Wald "  # noqa: S105 - as PASSWORD
+    password = " pässwörter im Wald "
     ended = statusthing(
         command.folder,
         *("user", "add", "ada", "--role=admin", "--password-stdin", f"--store={command.url}"),

@@ -34,7 +34,7 @@ Run = Callable[..., AbstractContextManager[Any]]
 
 SERVE = (str(STATUSTHING), "serve", "--addr=127.0.0.1:0", "--store=sqlite:///data.db")
 LINK = re.compile(r"http://127\.0\.0\.1:\d+/setup\?token=([\w-]{20,})\n?")
-PASSWORD = "correct horse"  # noqa: S105 - of accounts that tests make
+PASSWORD = "correct horse"
 OTHERS = "192.0.2.1:9000"  # which no machine has, https://www.rfc-editor.org/rfc/rfc5737
 REFUSED_BY_THE_SYSTEM = "it is not an address of this machine"
 

@@ -27,16 +27,31 @@ import httpx
 import pytest
 from packaging.requirements import Requirement
 from starlette.types import ASGIApp
+from tests.tokens import add_token
 
-from statusthing import cli, limits
+from statusthing import Role, StatusKind, cli, limits
+from statusthing.access import PERMISSIONS, Access
 from statusthing.registry import installed
 from statusthing.rpc.errors import CODES
-from statusthing.service import OPERATIONS, checks, idempotency, items, pages
+from statusthing.service import (
+    OPERATIONS,
+    audit,
+    checks,
+    idempotency,
+    items,
+    pages,
+    passwords,
+    throttle,
+)
 from statusthing.sql.writer import SETTLE_SECONDS
+from statusthing.web.headline import KINDS, Level, headline
+from statusthing.web.routes import ROUTES
+from statusthing.web.settings import DEFAULTS
 from statusthing_postgres import PostgresStore
 from statusthing_postgres.connection import ANSWER_SECONDS, CONNECT_SECONDS, MIGRATION_SECONDS
 from statusthing_postgres.readers import CONNECTIONS
 from statusthing_postgres.store import AWAY_SECONDS, LISTEN_SECONDS
+from statusthing_sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from tests.conftest import Server
@@ -46,6 +61,7 @@ Serve = Callable[..., AbstractContextManager["Server"]]
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 API = ROOT / "docs" / "reference" / "api.md"
+PUBLIC = ROOT / "docs" / "reference" / "pages.md"
 CLI = ROOT / "docs" / "reference" / "cli.md"
 PAGES = sorted(
     path
@@ -129,7 +145,11 @@ def curl_examples() -> tuple[list[str], list[str]]:
 
 
 def typed_in_one_shell(commands: list[str], server: Server, folder: Path) -> list[str]:
-    """Run commands one after the other in one shell, and return what each printed."""
+    """Run commands one after the other in one shell, and return what each printed.
+
+    They find StatusThing in `.venv`, where the README has installed it.
+    """
+    (folder / ".venv").symlink_to(sys.prefix)
     end = "--- the end of a command ---"
     script = "".join(f"{command}\necho; echo '{end}'\n" for command in commands)
     printed = run(script.replace(DOCUMENTED_ADDRESS, server.address), folder)
@@ -224,14 +244,13 @@ def test_the_grpc_client_prints_what_is_shown(serve: Serve, grpc_environment: Pa
 
     run(generate, grpc_environment)
     with serve() as server:
-        typed_in_one_shell(curl_examples()[0], server, grpc_environment)
         source = program.text.replace(DOCUMENTED_ADDRESS, server.address)
         (grpc_environment / "client" / "main.py").write_text(source)
-        printed = run(start, grpc_environment)
+        *_, printed = typed_in_one_shell([*curl_examples()[0], start], server, grpc_environment)
 
     assert new == "python3 -m venv client/.venv"
     assert install == "client/.venv/bin/pip install grpcio-tools"
-    assert printed == output.text
+    assert printed.strip() == output.text.strip()
 
 
 def python_examples() -> list[str]:
@@ -263,26 +282,29 @@ def application(source: str, folder: Path) -> Any:
 
 
 async def statuses_of(
-    app: ASGIApp, peer: str, writes: str, name: str
+    app: ASGIApp, rpcs: str, name: str, **headers: str
 ) -> tuple[httpx.Response, httpx.Response]:
-    """Add a status and list all; `peer` is the address that the caller connects from."""
-    transport = httpx.ASGITransport(app, client=(peer, 1))
+    """Add a status with these headers, and list all without them."""
+    transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         added = await http.post(
-            f"{writes}.StatusService/AddStatus", json={"name": name, "kind": "STATUS_KIND_UP"}
+            f"{rpcs}.StatusService/AddStatus",
+            json={"name": name, "kind": "STATUS_KIND_UP"},
+            headers=headers,
         )
-        return added, await http.post(f"{writes}.StatusService/ListStatus", json={})
+        return added, await http.post(f"{rpcs}.StatusService/ListStatus", json={})
 
 
 def test_the_embedding_example_serves_under_its_prefix(tmp_path: Path) -> None:
-    """Mounted as shown, the API answers below its prefix, and lets only local callers write."""
+    """Mounted as shown, the API answers below its prefix, and lets write who has a token."""
     app = application(python_examples()[1], tmp_path)
     rpcs = "/status/statusthing.v1"
+    token = asyncio.run(add_token(SqliteStore(tmp_path / "embedded.db")))
 
     async def use() -> tuple[httpx.Response, ...]:
         return (
-            *await statuses_of(app, "127.0.0.1", rpcs, "from here"),
-            *await statuses_of(app, "192.0.2.7", rpcs, "from elsewhere"),
+            *await statuses_of(app, rpcs, "by a program", authorization=f"Bearer {token}"),
+            *await statuses_of(app, rpcs, "by a stranger"),
         )
 
     added, listed, refused, read = asyncio.run(use())
@@ -293,7 +315,7 @@ def test_the_embedding_example_serves_under_its_prefix(tmp_path: Path) -> None:
 
 
 def test_the_identify_example_lets_write_who_signed_in(tmp_path: Path) -> None:
-    """With the function shown, users whom the host application knows may write from anywhere."""
+    """With the function shown, users whom the host application knows may write."""
     app = application(python_examples()[2], tmp_path)
 
     class User:
@@ -304,8 +326,8 @@ def test_the_identify_example_lets_write_who_signed_in(tmp_path: Path) -> None:
         await app({**scope, "user": User()}, receive, send)
 
     async def use() -> tuple[httpx.Response, httpx.Response]:
-        known, _ = await statuses_of(signed_in, "192.0.2.7", "/statusthing.v1", "known")
-        stranger, _ = await statuses_of(app, "127.0.0.1", "/statusthing.v1", "stranger")
+        known, _ = await statuses_of(signed_in, "/statusthing.v1", "known")
+        stranger, _ = await statuses_of(app, "/statusthing.v1", "stranger")
         await app.st.store.close()
         return known, stranger
 
@@ -362,11 +384,14 @@ def test_every_example_of_the_readme_is_executed() -> None:
 # The reference
 
 
+RPCS = [row for row in OPERATIONS.values() if row.service]
+
+
 def test_the_reference_has_every_operation() -> None:
     """Each operation has a section in the reference that names each field of its request."""
     missing = [
         (row.name, field)
-        for row in OPERATIONS.values()
+        for row in RPCS
         for field in row.request.__struct_fields__
         if f"`{field}`" not in section(API, row.name)
     ]
@@ -376,9 +401,27 @@ def test_the_reference_has_every_operation() -> None:
 
 def test_the_reference_has_no_other_operations() -> None:
     """Every section about an operation is about one that exists."""
-    titles = re.findall(r"^### ((?:Get|List|Add|Update|Delete)\w+)$", API.read_text(), re.MULTILINE)
+    verbs = "Get|List|Add|Update|Delete|Change|Who|Revoke"
+    titles = re.findall(rf"^### ((?:{verbs})\w+)$", API.read_text(), re.MULTILINE)
 
-    assert sorted(titles) == sorted(row.name for row in OPERATIONS.values())
+    assert sorted(titles) == sorted(row.name for row in RPCS)
+
+
+def test_the_reference_has_the_role_of_every_operation() -> None:
+    """The table of who may call says what the policy does."""
+    [rows] = tables(section(API, "Who may call"))
+    roles = {name.strip("` "): (row[0], row[1]) for row in rows for name in row[2].split(", ")}
+
+    def named(role: Role) -> str:
+        return "nobody in particular" if role is Role.ANYBODY else role.name.lower()
+
+    assert roles == {
+        row.name: (
+            named(PERMISSIONS[row.name][Access.PUBLIC]),
+            named(PERMISSIONS[row.name][Access.PRIVATE]),
+        )
+        for row in RPCS
+    }
 
 
 def test_the_reference_has_every_error() -> None:
@@ -397,6 +440,7 @@ HTTP_STATUSES = {
     "not_found": HTTPStatus.NOT_FOUND,
     "aborted": HTTPStatus.CONFLICT,
     "already_exists": HTTPStatus.CONFLICT,
+    "resource_exhausted": HTTPStatus.TOO_MANY_REQUESTS,
     "unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "deadline_exceeded": HTTPStatus.GATEWAY_TIMEOUT,
 }
@@ -421,6 +465,18 @@ API_LIMITS = {
     "list in a request": limits.ELEMENTS,
     "request message": limits.MESSAGE_BYTES,
     "an idempotency key is kept": idempotency.KEPT_FOR // timedelta(hours=1),
+    "email address": checks.MAX_EMAIL,
+    "address of a picture": checks.MAX_URL,
+    "password, at least": passwords.LEAST_CHARACTERS,
+    "password, at most": passwords.MOST_BYTES,
+    "entries of the audit trail, without a page size": audit.PAGE,
+    "failed attempts to sign in, of one account from one address": throttle.FAILURES[
+        "account and address"
+    ],
+    "the same, from one address": throttle.FAILURES["address"],
+    "time in which they are counted": throttle.WINDOW // timedelta(minutes=1),
+    "failed attempts to sign in that are kept": throttle.MOST_KEPT,
+    "for how long": throttle.KEPT_FOR.days,
 }
 
 SERVING_LIMITS = {
@@ -436,6 +492,7 @@ SERVING_LIMITS = {
     "bodies that are arriving": limits.BODIES_BYTES,
     "calls in flight": limits.CALLS,
     "streaming calls open": limits.STREAMS,
+    "pages that listen for changes": limits.EVENT_STREAMS,
     "calls in flight on one HTTP/2 connection": limits.CALLS_OF_A_CONNECTION,
     "cancelled calls on one HTTP/2 connection": limits.CANCELLED_CALLS,
     "time in which cancelled calls are counted": limits.CANCELLED_SECONDS,
@@ -497,14 +554,71 @@ def test_a_chosen_id_has_the_documented_length() -> None:
     assert not checks.can_exist(longest + "x")
 
 
+# The pages
+
+
+def test_the_reference_has_every_kind_in_order() -> None:
+    """The table of kinds has the levels of the code, and headlines as the rule makes them."""
+    [rows] = tables(section(PUBLIC, "The headline"))
+    up = {StatusKind.UP: 8}
+
+    def example(kind: StatusKind) -> str:
+        alone = KINDS[kind].level in (Level.UP, Level.NEUTRAL)
+        return headline({kind: 1} if alone else {kind: 1} | up).text
+
+    assert [row[0].strip("`") for row in rows] == [kind.name for kind in KINDS]
+    assert [row[1] for row in rows] == [kind.level.value for kind in KINDS.values()]
+    assert [row[2] for row in rows] == [example(kind) for kind in KINDS]
+
+
+def test_the_reference_has_every_setting() -> None:
+    """Each setting of the pages is in the table, with its default."""
+    [rows] = tables(section(PUBLIC, "Settings"))
+    defaults = {row[0].strip("`"): row[1].strip("`").replace("empty", "") for row in rows}
+
+    assert defaults == {name: getattr(DEFAULTS, name) for name in DEFAULTS.__struct_fields__}
+
+
+def test_the_reference_has_the_addresses_of_pages() -> None:
+    """Each address that a visitor or a program asks for is in the table."""
+    [rows] = tables(section(PUBLIC, "The pages").partition("## ")[0])
+    shown = {row[0].strip("`").replace("ID", "{id}").partition("?")[0] for row in rows}
+
+    assert shown == {row.path for row in ROUTES if row.operation == "ViewPage"}
+
+
+def test_the_headline_example_works(tmp_path: Path) -> None:
+    """The function shown is a rule that `build_app` takes."""
+    [example] = blocks(section(PUBLIC, "The headline"))
+    app = application(example.text, tmp_path)
+
+    async def page() -> str:
+        transport = httpx.ASGITransport(app)
+        async with app, httpx.AsyncClient(transport=transport, base_url="http://x") as http:
+            return (await http.get("/")).text
+
+    assert "We are fine" in asyncio.run(page())
+
+
 # The command
+
+
+def commands(group: click.Group = cli.command, prefix: str = "") -> dict[str, click.Command]:
+    """Return every command by its name, those of groups too."""
+    found: dict[str, click.Command] = {}
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            found |= commands(command, f"{prefix}{name} ")
+        else:
+            found[f"{prefix}{name}"] = command
+    return found
 
 
 def options() -> list[tuple[str, click.Option]]:
     """Return every option of every command, with the command's name."""
     return [
         (name, option)
-        for name, command in cli.command.commands.items()
+        for name, command in commands().items()
         for option in command.params
         if isinstance(option, click.Option)
     ]
@@ -519,7 +633,7 @@ def default(option: click.Option) -> str:
     """Return an option's default as the documentation shows it."""
     if option.is_flag:
         return "off"
-    return str(option.to_info_dict()["default"] or "none")
+    return str((not option.required and option.to_info_dict()["default"]) or "none")
 
 
 @pytest.mark.parametrize(
@@ -527,7 +641,7 @@ def default(option: click.Option) -> str:
 )
 def test_the_reference_has_every_option(command: str, option: click.Option) -> None:
     """Each option is in its command's table, with its variable and its default."""
-    [rows] = tables(section(CLI, f"statusthing {command}"))
+    rows = tables(section(CLI, f"statusthing {command}"))[0]
     [row] = [row for row in rows if option.opts[0] in row[0]]
 
     assert all(name in row[0] for name in option.opts)
@@ -539,25 +653,29 @@ def test_the_reference_has_only_what_is_there() -> None:
     """The commands and options in the reference exist."""
     documented = [
         (title, re.findall(r"--[\w-]+", row[0])[0])
-        for title in re.findall(r"^## statusthing (\w+)$", CLI.read_text(), re.MULTILINE)
+        for title in re.findall(r"^##+ statusthing ([\w -]+)$", CLI.read_text(), re.MULTILINE)
+        if title not in {"user", "token"}  # whose commands follow
         for row in tables(section(CLI, f"statusthing {title}"))[0]
     ]
 
     assert sorted(documented) == sorted((name, option.opts[0]) for name, option in options())
 
 
-def test_the_readme_has_every_option() -> None:
-    """The README's tables of commands and options are complete and have the right defaults."""
-    commands, documented, _ = tables(section(README, "The command"))
+def test_the_readme_has_every_variable() -> None:
+    """The README's tables have all commands, and the options that can come from the environment."""
+    listed, documented, _ = tables(section(README, "The command"))
     shown = {
         row[0].strip("`").split()[0]: (row[2].strip("`"), row[3].strip("`")) for row in documented
     }
-    expected = {option.opts[0]: (variables(option)[0], default(option)) for _, option in options()}
+    expected = {
+        option.opts[0]: (variables(option)[0], default(option))
+        for _, option in options()
+        if variables(option)
+    }
 
-    assert [row[0].strip("`") for row in commands] == [
-        f"statusthing {name}" for name in ("serve", "migrate", "stores")
-    ]
-    assert set(cli.command.commands) == {"serve", "migrate", "stores"}
+    assert {row[0].strip("`").removeprefix("statusthing ") for row in listed} == set(
+        cli.command.commands
+    )
     assert shown == expected
 
 

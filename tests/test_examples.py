@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import inspect
 import os
 import re
@@ -13,17 +14,20 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from tests.tokens import add_token
 
 from statusthing import build_app, registry
+from statusthing_sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from tests.conftest import Server
 
 Run = Callable[..., AbstractContextManager["Server"]]
+Serve = Callable[[], AbstractContextManager["Server"]]
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -60,10 +64,10 @@ def uvicorn(folder: Path, application: str) -> Iterator[str]:
     assert "Traceback" not in logged
 
 
-def add_item(url: str, prefix: str, auth: tuple[str, str] | None = None) -> httpx.Response:
-    """Add an item over HTTP."""
+def add_item(url: str, prefix: str, **options: Any) -> httpx.Response:
+    """Add an item over HTTP, with the credentials in the options, if any."""
     return httpx.post(
-        f"{url}{prefix}.ItemsService/AddItem", json={"name": "api"}, auth=auth, timeout=SECONDS
+        f"{url}{prefix}.ItemsService/AddItem", json={"name": "api"}, timeout=SECONDS, **options
     )
 
 
@@ -89,9 +93,20 @@ def reported(folder: Path, *arguments: str, store: str) -> subprocess.CompletedP
 # A server of one's own
 
 
-def test_an_own_server_answers_json_and_grpc(run: Run) -> None:
+@pytest.fixture
+def own_server(run: Run, tmp_path: Path) -> Serve:
+    """Runs the example on a free port, over a store that has a token."""
+
+    def serve() -> AbstractContextManager[Server]:
+        token = asyncio.run(add_token(SqliteStore(tmp_path / "statusthing.db")))
+        return run(sys.executable, str(EXAMPLES / "own_server.py"), "127.0.0.1:0", token=token)
+
+    return serve
+
+
+def test_an_own_server_answers_json_and_grpc(own_server: Serve) -> None:
     """What is added through one protocol is found through the other."""
-    with run(sys.executable, str(EXAMPLES / "own_server.py"), "127.0.0.1:0") as server:
+    with own_server() as server:
         with server.grpc() as client:
             added = client.ok("AddItem", name="api")["item"]
         with server.json() as client:
@@ -110,15 +125,14 @@ def test_an_own_server_opens_its_store_first(run: Run, tmp_path: Path) -> None:
     assert opened
 
 
-def test_an_own_server_has_its_own_page(run: Run) -> None:
+def test_an_own_server_has_its_own_page(own_server: Serve) -> None:
     """The extra route reads the same store; pages and probes of StatusThing are beside it."""
-    with (
-        run(sys.executable, str(EXAMPLES / "own_server.py"), "127.0.0.1:0") as server,
-        server.http() as http,
-    ):
-        add_item(server.url, "/statusthing.v1")
+    with own_server() as server, server.anonymous.http() as http:
+        refused = add_item(server.url, "/statusthing.v1")
+        added = add_item(server.url, "/statusthing.v1", headers=server.credentials)
         hello, page, ready = (http.get(path) for path in ("/hello", "/", "/readyz"))
 
+    assert (refused.status_code, added.status_code) == (401, 200)
     assert hello.text == "Items: 1\n"
     assert page.headers["content-type"].startswith("text/html")
     assert ready.json() == {"status": "ok"}
@@ -131,10 +145,12 @@ def test_in_fastapi_who_signs_in_may_write(tmp_path: Path) -> None:
     """Strangers may only read, although they are on this machine, and their users are known."""
     with uvicorn(tmp_path, "mount_in_fastapi:app") as url:
         refused = add_item(url, PREFIX)
-        added = add_item(url, PREFIX, ("ada", "lovelace"))
+        wrong = add_item(url, PREFIX, auth=("ada", "byron"))
+        added = add_item(url, PREFIX, auth=("ada", "lovelace"))
         listed = items(url, PREFIX)
 
-    assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated")
+    for answer in (refused, wrong):
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
     assert added.status_code == 200
     assert listed == ["api"]
 
@@ -146,28 +162,71 @@ def test_in_fastapi_the_login_is_that_of_the_application(tmp_path: Path) -> None
         answers = [httpx.get(f"{url}/whoami", auth=auth, timeout=SECONDS) for auth in logins]
 
     assert [(answer.status_code, answer.text) for answer in answers] == [
-        (200, '""'),
+        (401, '{"detail":"Not authenticated"}'),
         (200, '"ada"'),
-        (400, "wrong user or password"),
-        (400, "wrong user or password"),
+        (401, '{"detail":"wrong user or password"}'),
+        (401, '{"detail":"wrong user or password"}'),
     ]
 
 
-def test_in_django_paths_decide(tmp_path: Path) -> None:
-    """StatusThing answers below its prefix, and Django everywhere else."""
-    with uvicorn(tmp_path, "mount_in_django:application") as url:
-        added = add_item(url, PREFIX)
-        listed = items(url, PREFIX)
-        ready, hello, missing = (
-            httpx.get(f"{url}{path}", timeout=SECONDS)
-            for path in ("/status/readyz", "/hello/", "/statusthing.v1.ItemsService/ListItems")
+@pytest.fixture
+def django(tmp_path: Path) -> Iterator[str]:
+    """Serves the example for Django, whose only user is made as its docstring says."""
+    for command in (["migrate"], ["createsuperuser", "--noinput"]):
+        subprocess.run(
+            [sys.executable, EXAMPLES / "mount_in_django.py", *command],
+            cwd=tmp_path,
+            env=os.environ
+            | {
+                "DJANGO_SUPERUSER_USERNAME": "ada",
+                "DJANGO_SUPERUSER_PASSWORD": "lovelace",
+                "DJANGO_SUPERUSER_EMAIL": "ada@example.com",
+            },
+            capture_output=True,
+            timeout=SECONDS,
+            check=True,
         )
+    with uvicorn(tmp_path, "mount_in_django:application") as url:
+        yield url
 
-    assert added.status_code == 200
-    assert listed == ["api"]
+
+def signed_in_to_django(url: str, http: httpx.Client, password: str) -> httpx.Response:
+    """Fill in the form of the example, and return the page to which that leads."""
+    form = http.get(f"{url}/login/").text
+    fields = {"username": "ada", "password": password}
+    [fields["csrfmiddlewaretoken"]] = re.findall(r'csrfmiddlewaretoken" value="(\w+)"', form)
+    return http.post(f"{url}/login/", data=fields)
+
+
+def test_in_django_paths_decide(django: str) -> None:
+    """StatusThing answers below its prefix, and Django everywhere else."""
+    listed = items(django, PREFIX)
+    ready, hello, missing = (
+        httpx.get(f"{django}{path}", timeout=SECONDS)
+        for path in ("/status/readyz", "/hello/", "/statusthing.v1.ItemsService/ListItems")
+    )
+
+    assert listed == []
     assert ready.json() == {"status": "ok"}
-    assert hello.text == "Hello from Django.\n"
+    assert hello.text == "Hello from Django, AnonymousUser.\n"
     assert missing.status_code == 404
+
+
+def test_in_django_the_login_is_that_of_the_project(django: str) -> None:
+    """Whoever has signed in to Django may write, from its own pages only; strangers may not."""
+    with httpx.Client(timeout=SECONDS, follow_redirects=True) as http:
+        signed_in_to_django(django, http, "byron")
+        wrong = add_item(django, PREFIX, cookies=http.cookies)
+        hello = signed_in_to_django(django, http, "lovelace")
+        elsewhere = {"sec-fetch-site": "cross-site"}
+        forged = add_item(django, PREFIX, cookies=http.cookies, headers=elsewhere)
+        here = {"sec-fetch-site": "same-origin"}
+        added = add_item(django, PREFIX, cookies=http.cookies, headers=here)
+        stranger = add_item(django, PREFIX, headers=here)
+
+    assert hello.text == "Hello from Django, ada.\n"
+    assert [each.status_code for each in (wrong, forged, added, stranger)] == [401, 403, 200, 401]
+    assert items(django, PREFIX) == ["api"]
 
 
 # Without HTTP

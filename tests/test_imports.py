@@ -104,7 +104,7 @@ ALLOWED: dict[str, Imports] = {
     "statusthing.setup_file": (set(), set()),
     "statusthing.tls": ({"errors"}, set()),
     "statusthing.workers": ({"limits", "server"}, set()),
-    "statusthing.logformat": (set(), {"structlog"}),
+    "statusthing.logformat": (set(), {"msgspec", "structlog"}),
     "statusthing.cli": (
         {
             "",

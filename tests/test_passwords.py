@@ -10,11 +10,11 @@ import pytest
 from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import VerifyMismatchError
 from argon2.low_level import Type
+from tests.accounts import HERE, PASSWORD, awaited, counted, hash_of_password, place, principal_of
 
 from statusthing.access import Origin, Role
 from statusthing.errors import InvalidArgument, TooBusy, Unauthenticated
 from statusthing.service.passwords import AT_ONCE, MEMORY_KIB, PASSES, WAITING
-from tests.accounts import HERE, PASSWORD, awaited, counted, hash_of_password, place, principal_of
 
 SECONDS = 10.0  # the bound of everything that is waited for
 
@@ -248,8 +248,12 @@ async def test_all_event_loops_together_verify_two_at_once(
         async def three(first: int) -> None:
             await asyncio.gather(*(sign_in(first + number) for number in range(3)))
 
-        threads = [asyncio.to_thread(lambda n=n: asyncio.run(three(n))) for n in (0, 10)]
-        waiting = asyncio.gather(*threads)
+        def in_a_loop_of_its_own(first: int) -> None:
+            asyncio.run(three(first))
+
+        waiting = asyncio.gather(
+            *(asyncio.to_thread(in_a_loop_of_its_own, first) for first in (0, 10))
+        )
         await gate.full()
         gate.open()
         await waiting
@@ -286,7 +290,7 @@ async def test_a_password_may_not_be_the_username_that_is_stored() -> None:
         user = await here.person("ada.lovelace")
 
         with pytest.raises(InvalidArgument, match="username"):
-            await here.st.users.update(user.id, password="Ada.Lovelace")  # noqa: S106
+            await here.st.users.update(user.id, password="Ada.Lovelace")
 
         assert (await here.user(user.id)).password_hash == hash_of_password()
 
@@ -300,7 +304,7 @@ async def test_a_password_that_the_mask_leaves_out_is_not_looked_at() -> None:
         with counted() as hashes:
             await here.st.users.update(
                 user.id,
-                password="\ud800",  # noqa: S106
+                password="\ud800",
                 first_name="Ada",
                 update_mask=["first_name"],
             )
@@ -319,8 +323,8 @@ async def test_changing_a_password_takes_the_current_one() -> None:
 
         with pytest.raises(Exception, match="current password is wrong"):
             await here.st.users.change_password(
-                current_password="wrong horse battery",  # noqa: S106
-                new_password="a new horse battery",  # noqa: S106
+                current_password="wrong horse battery",
+                new_password="a new horse battery",
                 principal=principal,
             )
         assert (await here.user(user.id)).password_hash == user.password_hash
@@ -328,7 +332,7 @@ async def test_changing_a_password_takes_the_current_one() -> None:
 
         await here.st.users.change_password(
             current_password=PASSWORD,
-            new_password="a new horse battery",  # noqa: S106
+            new_password="a new horse battery",
             principal=principal,
         )
         assert await here.accounts.sign_in("ada", "a new horse battery")

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.accounts import HERE, PASSWORD, Place, awaited, bytes_in, place, principal_of
 
 from statusthing import Principal, open_store
 from statusthing.access import Role
@@ -16,7 +17,6 @@ from statusthing.errors import StoreUnavailable, Unauthenticated
 from statusthing.memory import MemoryStore
 from statusthing.model import Session, User
 from statusthing.service.users import MOST_SESSIONS
-from tests.accounts import HERE, PASSWORD, Place, awaited, place, principal_of
 
 LONG = 64  # characters of a SHA-256 in hexadecimal
 
@@ -48,11 +48,9 @@ async def test_only_the_digest_of_a_secret_is_stored(tmp_path: Path) -> None:
         link = await here.accounts.setup_link()
 
         found = await here.found(Session, user_id=user.id)
-        files = list(tmp_path.iterdir())
-        data = b"".join(each.read_bytes() for each in files)
+        data = bytes_in(tmp_path)
 
     assert link is None
-    assert len(files) > 1  # the log of writes is one
     assert len(secret) >= 43
     assert [session.id for session in found] == [hashlib.sha256(secret.encode()).hexdigest()]
     assert found[0].id.encode() in data
@@ -166,11 +164,11 @@ async def test_sessions_are_no_part_of_history() -> None:
         assert await here.revisions() == before
 
 
-async def _sign_out(here: Place, user: User, principal: Principal) -> None:
+async def _sign_out(here: Place, _: User, principal: Principal) -> None:
     await here.accounts.sign_out(principal)
 
 
-async def _change_password(here: Place, user: User, principal: Principal) -> None:
+async def _change_password(here: Place, _: User, principal: Principal) -> None:
     await here.st.users.change_password(
         current_password=PASSWORD,
         new_password="a new horse battery",  # noqa: S106
@@ -178,23 +176,23 @@ async def _change_password(here: Place, user: User, principal: Principal) -> Non
     )
 
 
-async def _set_password(here: Place, user: User, principal: Principal) -> None:
+async def _set_password(here: Place, user: User, _: Principal) -> None:
     await here.st.users.update(user.id, password="a new horse battery")  # noqa: S106
 
 
-async def _raise_role(here: Place, user: User, principal: Principal) -> None:
+async def _raise_role(here: Place, user: User, _: Principal) -> None:
     await here.st.users.update(user.id, role=Role.ADMIN)
 
 
-async def _lower_role(here: Place, user: User, principal: Principal) -> None:
+async def _lower_role(here: Place, user: User, _: Principal) -> None:
     await here.st.users.update(user.id, role=Role.VIEWER)
 
 
-async def _disable(here: Place, user: User, principal: Principal) -> None:
+async def _disable(here: Place, user: User, _: Principal) -> None:
     await here.st.users.update(user.id, disabled=True)
 
 
-async def _delete(here: Place, user: User, principal: Principal) -> None:
+async def _delete(here: Place, user: User, _: Principal) -> None:
     await here.st.users.delete(user.id)
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from argon2 import PasswordHasher
-from tests.accounts import PASSWORD, Clock, Place, awaited, counted, place, principal_of
+from tests.accounts import PASSWORD, Clock, Place, awaited, bytes_in, counted, place, principal_of
 from tests.conftest import STORES
 from tests.sites import COOKIE, SAME, site
 
@@ -119,7 +119,7 @@ async def test_a_wrong_link_is_refused_before_anything_else(secret: str) -> None
         for token in (secret, stored.id):
             with counted() as hashes, pytest.raises(SetupLinkInvalid):
                 await here.accounts.set_up(
-                    token, username="", email_address="nonsense", password="short"
+                    token, username="", email_address="nonsense", password=""
                 )
             assert (hashes.made, hashes.verified) == (0, 0)
 
@@ -129,16 +129,14 @@ async def test_a_form_with_a_mistake_leaves_the_link_as_it_was() -> None:
     """It can be sent again."""
     async with place() as here:
         secret = await link_of(here)
-        for wrong in ({"username": ""}, {"email_address": "x"}, {"password": "password"}):
+        for username, email, password in (
+            ("", "", PASSWORD),
+            ("ada", "x", PASSWORD),
+            ("ada", "", "password"),
+        ):
             with pytest.raises(InvalidArgument):
                 await here.accounts.set_up(
-                    secret,
-                    **{
-                        "username": "ada",
-                        "email_address": "",
-                        "password": PASSWORD,
-                        **wrong,
-                    },
+                    secret, username=username, email_address=email, password=password
                 )
 
         assert await set_up(here, secret)
@@ -149,7 +147,7 @@ async def test_secrets_of_links_are_long_and_not_stored(tmp_path: Path) -> None:
     """256 bits each, and only a digest in the database."""
     async with place(open_store(f"sqlite:///{tmp_path}/statusthing.db")) as here:
         secrets = [await link_of(here) for _ in range(5)]
-        data = b"".join(each.read_bytes() for each in tmp_path.iterdir())
+        data = bytes_in(tmp_path)
 
     assert len(set(secrets)) == 5
     for secret in secrets:

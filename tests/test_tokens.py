@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.accounts import awaited, bytes_in, counted, place, principal_of
 
 from statusthing import open_store
 from statusthing.access import Role
@@ -21,7 +22,6 @@ from statusthing.model import KeptAnswer, Token, TokenUse
 from statusthing.service import messages
 from statusthing.service.accounts import KNOWN_SECONDS
 from statusthing.service.messages import AddTokenRequest
-from tests.accounts import awaited, counted, place, principal_of
 
 SHAPE = re.compile(r"st_[0-9A-Za-z]{43}[0-9A-Za-z]{6}")
 
@@ -75,7 +75,7 @@ async def test_a_secret_is_in_no_byte_of_the_store(tmp_path: Path) -> None:
         await here.accounts.by_token(added.secret)
         await here.settled()
         (token,) = await here.found(Token)
-        data = b"".join(each.read_bytes() for each in tmp_path.iterdir())
+        data = bytes_in(tmp_path)
 
     assert token.digest == hashlib.sha256(added.secret.encode()).hexdigest()
     assert token.digest.encode() in data

@@ -137,13 +137,16 @@ def test_the_command_lists_the_store(workplace: Workplace) -> None:
 def served(
     workplace: Workplace,
     run: Callable[..., AbstractContextManager[Server]],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[], AbstractContextManager[Server]]:
     """Serves by the command of the page, on a free port, each time with the same file."""
     monkeypatch.setenv("PYTHONPATH", workplace.environment["PYTHONPATH"])
-    program, *arguments = shlex.split(blocks("sh")[3].splitlines()[1])
+    program, serve, *store = shlex.split(blocks("sh")[3].splitlines()[1])
+    place = Workplace(tmp_path, workplace.environment)
+    token = place.run(program, "token", "create", "tests", "--role=editor", *store).strip()
     command = Path(sys.executable).with_name(program)
-    return lambda: run(command, *arguments, "--addr=127.0.0.1:0")
+    return lambda: run(command, serve, *store, "--addr=127.0.0.1:0", token=token)
 
 
 def test_the_server_keeps_its_data_there(

@@ -19,7 +19,7 @@ from statusthing.memory import MemoryStore
 
 P = ParamSpec("P")
 
-PASSWORD = "correct horse battery"  # noqa: S105 - of nobody who exists
+PASSWORD = "correct horse battery"
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 HTTP = "http://status.example"

@@ -279,8 +279,11 @@ class App:
             if at_hand is not None:
                 # Most visitors: with the page made and fresh, there is nothing else to do.
                 await receive()
-                for message in at_hand:
-                    await watched_send(message)
+                status = at_hand[0]["status"]
+                # It has every header but the one that is for TLS only.
+                send_page = send if secure is SECURE else watched_send
+                await send_page(at_hand[0])
+                await send_page(at_hand[1])
             elif path in self._rpcs:
                 # Most requests besides are RPCs, whose addresses need no search.
                 await self._cors(scope, receive, watched_send)

@@ -40,7 +40,7 @@ NEWEST = 3
 NOTES = 20
 """How many notes a page of an item's notes has."""
 
-_CURSOR = re.compile(r"([0-9]{1,17})\.(.+)")
+_CURSOR = re.compile(r"([0-9]{1,18})\.(.+)")
 
 
 class Heads(NamedTuple):

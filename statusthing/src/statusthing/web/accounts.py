@@ -95,13 +95,14 @@ async def setup_page(site: Site, request: Request) -> Response:
 async def set_up(site: Site, request: Request) -> Response:
     """Make the first admin, and sign them in."""
     typed = await read_form(request)
-    token = typed.get("token", "")
+    # A script may post to the link as it is.
+    token = typed.get("token", "") or request.query_params.get("token", "")
     try:
         await site.ready()
         secret = await site.st.accounts.set_up(
             token,
             username=typed.get("username", ""),
-            email_address=typed.get("email_address", ""),
+            email_address=typed.get("email_address", "") or typed.get("email", ""),
             password=typed.get("password", ""),
             origin=origin_of(request.scope),
             user_agent=request.headers.get("user-agent", ""),

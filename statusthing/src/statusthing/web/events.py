@@ -40,6 +40,7 @@ async def events(site: Site, _: Request) -> Response:
 
     async def revisions() -> AsyncIterator[bytes]:
         sent = -1
+        await site.live.look()
         while True:
             changed, revision = site.live.changed, site.live.revision
             if revision not in (sent, -1):

@@ -133,6 +133,13 @@ class Live:
             raise StoreError("there is no board")
         return self._snapshot
 
+    async def look(self) -> None:
+        """See what is there now, for somebody who has just begun to listen."""
+        try:
+            await self._look()
+        except _AWAY as error:
+            self._lose(with_cause(error))
+
     async def _patiently(self, refreshing: asyncio.Task[None]) -> None:
         if self._snapshot is None:
             await asyncio.shield(refreshing)

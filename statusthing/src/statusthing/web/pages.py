@@ -153,14 +153,15 @@ class Pages:
     async def _other(
         self, key: Hashable, snapshot: Snapshot, make: Callable[[], Awaitable[Kept]]
     ) -> Kept:
-        kept = self._others.get(key)
-        if kept is None:
+        async def keep_it() -> Kept:
             kept = await make()
             if snapshot is self._snapshot:
                 if len(self._others) >= PAGES:
                     del self._others[next(iter(self._others))]
                 self._others[key] = kept
-        return kept
+            return kept
+
+        return self._others.get(key) or await self._once((key, snapshot), keep_it)
 
     async def _once(self, key: Hashable, make: Callable[[], Any]) -> Kept:
         """Make something once for all who ask for it meanwhile."""

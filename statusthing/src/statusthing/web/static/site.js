@@ -108,9 +108,7 @@
     function marked(now, next) {
       const plain = (element) => {
         const copy = element.cloneNode(true);
-        for (const time of copy.querySelectorAll("time")) time.textContent = time.dateTime;
-        for (const old of copy.querySelectorAll("[class=changed]")) old.removeAttribute("class");
-        copy.classList.remove("changed");
+        for (const time of copy.querySelectorAll("time")) time.replaceWith(time.dateTime);
         return copy.innerHTML;
       };
       const known = new Set([...now.querySelectorAll(".item, .notes.all > li")].map(plain));
