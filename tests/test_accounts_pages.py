@@ -11,6 +11,8 @@ from statusthing import Role
 from statusthing.web.settings import PageSettings
 
 COOKIE = "statusthing_session"
+WRONG = "hunter22222"
+SHORT = "hunter2"
 
 
 @pytest.mark.parametrize(
@@ -175,13 +177,13 @@ async def test_a_wrong_password_is_told_in_the_form() -> None:
     async with place() as here, here.visitor() as ada:
         await here.add("ada")
 
-        wrong = await ada.post("/admin/login", username="ada", password="hunter22222")
-        nobody = await ada.post("/admin/login", username="bob", password="hunter22222")
+        wrong = await ada.post("/admin/login", username="ada", password=WRONG)
+        nobody = await ada.post("/admin/login", username="bob", password=WRONG)
 
         assert (wrong.status_code, nobody.status_code) == (401, 401)
         assert "The username or the password is wrong." in wrong.text
         assert 'value="ada"' in wrong.text
-        assert "hunter22222" not in wrong.text
+        assert WRONG not in wrong.text
         assert wrong.text.replace("ada", "bob") == nobody.text
         assert not ada.cookies
 
@@ -191,9 +193,9 @@ async def test_too_many_failures_are_told_in_the_form() -> None:
     """With 429, and how long to wait."""
     async with place() as here, here.visitor() as eve:
         for _ in range(10):
-            await eve.post("/admin/login", username="ada", password="hunter22222")
+            await eve.post("/admin/login", username="ada", password=WRONG)
 
-        answer = await eve.post("/admin/login", username="ada", password="hunter22222")
+        answer = await eve.post("/admin/login", username="ada", password=WRONG)
 
         assert answer.status_code == 429
         assert answer.headers["retry-after"] == "900"
@@ -212,7 +214,7 @@ async def test_setup_makes_the_first_admin_and_signs_in(tmp_path: Path) -> None:
 
         page = await ada.get("/setup", token=token)
         bad = await ada.post(
-            "/setup", token=token, username="ada", email_address="", password="hunter2"
+            "/setup", token=token, username="ada", email_address="", password=SHORT
         )
         done = await ada.post(
             "/setup", token=token, username="ada", email_address="", password=PASSWORD
@@ -220,7 +222,7 @@ async def test_setup_makes_the_first_admin_and_signs_in(tmp_path: Path) -> None:
 
         assert (page.status_code, bad.status_code, done.status_code) == (200, 400, 303)
         assert token in page.text
-        assert "hunter2" not in bad.text
+        assert SHORT not in bad.text
         assert 'value="ada"' in bad.text
         assert not file.exists()
         assert "ada" in (await ada.get("/admin/profile")).text

@@ -101,6 +101,12 @@ class Place:
         user = await self.st.users.add(username=username, password=PASSWORD, role=role, **fields)
         return Principal(name=username, role=role, user_id=user.id)
 
+    async def visitor_with(self, secret: str) -> int:
+        """Return the HTTP status of a call with a token."""
+        async with self.visitor(authorization=f"Bearer {secret}") as program:
+            path = "/statusthing.v1.ItemsService/ListItems"
+            return (await program.http.post(self._prefix + path, json={})).status_code
+
     @asynccontextmanager
     async def signed_in(self, who: Principal, *, base: str = HTTP) -> AsyncIterator[Visitor]:
         """Somebody who is signed in, without a password."""
