@@ -1,4 +1,4 @@
-"""Layouts of databases: what is in one, and those of the first and of a coming release."""
+"""Layouts of databases: what is in one, and those of earlier and of coming releases."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, inspect
 
+from statusthing.log import Action, Change
+from statusthing.model import EPOCH
 from statusthing.sql import migrations, schema
 from statusthing.sql.tables import metadata
 
@@ -56,19 +58,51 @@ def next_release(patch: pytest.MonkeyPatch, folder: Path) -> Callable[[str], Non
     return turn
 
 
-def first_release(patch: pytest.MonkeyPatch) -> None:
-    """Turn this software into its first release."""
-    patch.setattr(schema, "NEWEST", "0001")
-    patch.setattr(schema, "upgrade", _lay_out_the_first)
+OLDER = [f"{number:04}" for number in range(1, int(schema.NEWEST))]
+"""The layouts that there have been."""
+
+FILL = (
+    """
+    INSERT INTO statusthing_items (id, created, updated, version, name, description, position)
+    VALUES ('a', 0, 0, 1, 'api', '', 0)
+    """,
+    """
+    INSERT INTO statusthing_changes
+        (revision, seq, at, actor, action, kind, subject, before, after, public)
+    VALUES (1, 0, 0, 'jane', 'added', 'Item', 'a', NULL, '{"id":"a"}', TRUE)
+    """,
+    "UPDATE statusthing_head SET revision = 1, public_revision = 1",
+)
+"""Adds an item to a database of an older layout, as the software of that time did."""
+
+FILLED = Change(
+    revision=1,
+    seq=0,
+    at=EPOCH,
+    actor="jane",
+    action=Action.ADDED,
+    kind="Item",
+    subject="a",
+    before=None,
+    after={"id": "a"},
+    public=True,
+)
+"""What the log has of that."""
 
 
-def _lay_out_the_first(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", schema.SCRIPTS)
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    config.attributes["version_table"] = "statusthing_schema_version"
-    command.upgrade(config, "0001")
+def older_release(patch: pytest.MonkeyPatch, layout: str) -> None:
+    """Turn this software into a release with an older layout."""
+
+    def lay_out(connection: Connection) -> None:
+        config = Config()
+        config.set_main_option("script_location", schema.SCRIPTS)
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        config.attributes["version_table"] = "statusthing_schema_version"
+        command.upgrade(config, layout)
+
+    patch.setattr(schema, "NEWEST", layout)
+    patch.setattr(schema, "upgrade", lay_out)
 
 
 def difference(engine: Engine) -> list[Any]:

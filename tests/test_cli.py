@@ -49,6 +49,7 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
         (["serve", "--store", "sqlite:///x.db?mode=fast"], "takes no parameters"),
         (["serve", "--addr", "0.0.0.0:9000"], "without TLS"),
         (["serve", "--addr", "example.com:9000", "--devmode"], "with --devmode"),
+        (["serve", "--devmode", "--trusted-proxy=10.0.0.0/8"], "does not go with"),
         (["serve", "--addr", "127.0.0.1"], "must be HOST:PORT"),
         (["serve", "--addr", "nonsense"], "must be HOST:PORT"),
         (["serve", "--addr", "127.0.0.1:99999"], "99999"),

@@ -14,6 +14,7 @@ from tests.accounts import HERE, PASSWORD, awaited, counted, hash_of_password, p
 
 from statusthing.access import Origin, Role
 from statusthing.errors import InvalidArgument, TooBusy, Unauthenticated
+from statusthing.model import FailedSignIn
 from statusthing.service.passwords import AT_ONCE, MEMORY_KIB, PASSES, WAITING
 
 SECONDS = 10.0  # the bound of everything that is waited for
@@ -165,7 +166,8 @@ async def test_unknown_disabled_and_wrong_are_alike() -> None:
             texts.append(str(refused.value))
             assert (hashes.verified, hashes.made) == (1, 0), username
 
-        assert len(set(texts)) == 1
+            assert len(set(texts)) == 1
+        assert len(await here.found(FailedSignIn)) == len(texts)
 
 
 class Gate:

@@ -22,7 +22,10 @@ Definition = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 GENERATED = {"v1", "versions"}
 """Folders of code that a tool writes, or whose modules are steps of a migration."""
 
-NO_RPCS = {"GetSettings", "UpdateSettings"}
+NO_RPCS = {
+    *("GetSettings", "UpdateSettings", "GetOverview", "GetNames", "CountNotes"),
+    *("PostUpdate", "MoveItem", "ReplaceStatus", "GetAccounts", "GetToken"),
+}
 """The operations of the service that are no RPCs."""
 
 ONLY_PAGES = {

@@ -171,13 +171,13 @@ async def _sign_out(here: Place, _: User, principal: Principal) -> None:
 async def _change_password(here: Place, _: User, principal: Principal) -> None:
     await here.st.users.change_password(
         current_password=PASSWORD,
-        new_password="a new horse battery",  # noqa: S106
+        new_password="a new horse battery",
         principal=principal,
     )
 
 
 async def _set_password(here: Place, user: User, _: Principal) -> None:
-    await here.st.users.update(user.id, password="a new horse battery")  # noqa: S106
+    await here.st.users.update(user.id, password="a new horse battery")
 
 
 async def _raise_role(here: Place, user: User, _: Principal) -> None:

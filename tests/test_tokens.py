@@ -256,7 +256,7 @@ async def test_revoking_is_at_once_here() -> None:
         with pytest.raises(Unauthenticated):
             await here.st.users.add(
                 username="eve",
-                password="correct horse",  # noqa: S106
+                password="correct horse",
                 role=Role.ADMIN,
                 principal=principal,
             )
@@ -297,8 +297,8 @@ async def test_a_token_of_the_command_line_belongs_to_nobody() -> None:
         assert await here.st.setup_link() is not None
         with pytest.raises(PermissionDenied), counted() as hashes:
             await here.st.users.change_password(
-                current_password="correct horse",  # noqa: S106
-                new_password="correct battery",  # noqa: S106
+                current_password="correct horse",
+                new_password="correct battery",
                 principal=principal,
             )
         assert (hashes.made, hashes.verified) == (0, 0)
@@ -328,7 +328,7 @@ async def test_many_tokens_take_no_memory() -> None:
 
 def test_the_repr_of_a_request_hides_its_password() -> None:
     """So that no traceback and no log of a debugger shows one."""
-    secret = "correct horse battery"  # noqa: S105
+    secret = "correct horse battery"
     for struct in (
         messages.AddUserRequest(username="ada", password=secret),
         messages.UpdateUserRequest(user_id="x", password=secret),

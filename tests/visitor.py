@@ -16,6 +16,7 @@ from starlette.routing import Mount
 from statusthing import Principal, Role, StatusThing, build_app
 from statusthing.app import App
 from statusthing.memory import MemoryStore
+from statusthing.store import Store
 
 P = ParamSpec("P")
 
@@ -70,10 +71,10 @@ class Place:
         now: what its clock says.
     """
 
-    def __init__(self, prefix: str, **options: Any) -> None:
+    def __init__(self, prefix: str, store: Store, **options: Any) -> None:
         self.now = START
         self._prefix = prefix
-        self.app: App = build_app(MemoryStore(), defaults=True, clock=lambda: self.now, **options)
+        self.app: App = build_app(store, defaults=True, clock=lambda: self.now, **options)
         self.st: StatusThing = self.app.st
         self._host: Any = Starlette(routes=[Mount(prefix, self.app)]) if prefix else self.app
 
@@ -118,13 +119,16 @@ class Place:
 
 
 @asynccontextmanager
-async def place(prefix: str = "", **options: Any) -> AsyncIterator[Place]:
+async def place(
+    prefix: str = "", *, store: Store | None = None, **options: Any
+) -> AsyncIterator[Place]:
     """Open an application over an empty store.
 
     Args:
         prefix: under which it is mounted.
+        store: by default one in memory.
         options: of `build_app`.
     """
-    here = Place(prefix, **options)
+    here = Place(prefix, store or MemoryStore(), **options)
     async with here.app:
         yield here

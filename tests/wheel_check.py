@@ -15,7 +15,7 @@ import threading
 import urllib.request
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 SECONDS = 30.0
 """How long the server may take for anything: to start, to answer, to stop."""
@@ -41,15 +41,22 @@ def check_contents(repository: Path, wheels: Path) -> None:
 
 
 def check_server() -> None:
-    """Start the installed command, make a status and an item, and stop it."""
+    """Make a token, start the installed command, make a status and an item, and stop it."""
     command = Path(sys.executable).with_name("statusthing")
+    made = subprocess.run(
+        [command, "token", "create", "check", "--role=editor"],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=SECONDS,
+        check=True,
+    )
     with subprocess.Popen(
         [command, "serve", "--addr", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True
     ) as server:
         watchdog = threading.Timer(SECONDS, server.kill)
         watchdog.start()
         try:
-            assert_item_can_be_made(address_of(server))
+            assert_item_can_be_made(Caller(address_of(server), made.stdout.strip()))
             server.send_signal(signal.SIGTERM)
             code = server.wait()
         finally:
@@ -68,25 +75,34 @@ def address_of(server: subprocess.Popen[str]) -> str:
     return line.removeprefix(prefix).strip()
 
 
-def assert_item_can_be_made(address: str) -> None:
+class Caller(NamedTuple):
+    """Calls a server with a token."""
+
+    address: str
+    token: str
+
+    def call(self, rpc: str, **fields: str) -> dict[str, dict[str, Any]]:
+        """Call an rpc with JSON over HTTP and return its answer."""
+        request = urllib.request.Request(  # noqa: S310 - the address is the server's own
+            f"{self.address}/statusthing.v1.{rpc}",
+            data=json.dumps(fields).encode(),
+            headers={
+                "Content-Type": "application/json",
+                "Authorization": f"Bearer {self.token}",
+            },
+        )
+        with urllib.request.urlopen(request, timeout=SECONDS) as response:  # noqa: S310 - as above
+            return json.load(response)  # type: ignore[no-any-return]
+
+
+def assert_item_can_be_made(caller: Caller) -> None:
     """Make a status and an item that has it, and read the item back."""
-    status = call(address, "StatusService/AddStatus", name="new", kind="STATUS_KIND_UP")
+    status = caller.call("StatusService/AddStatus", name="new", kind="STATUS_KIND_UP")
     status_id = status["status"]["id"]
-    item = call(address, "ItemsService/AddItem", name="api", initial_status_id=status_id)
-    answer = call(address, "ItemsService/GetItem", item_id=item["item"]["id"])
+    item = caller.call("ItemsService/AddItem", name="api", initial_status_id=status_id)
+    answer = caller.call("ItemsService/GetItem", item_id=item["item"]["id"])
     if answer["item"]["status"]["name"] != "new":
         sys.exit(f"the item did not come back as it was made: {answer}")
-
-
-def call(address: str, rpc: str, **fields: str) -> dict[str, dict[str, Any]]:
-    """Call an rpc with JSON over HTTP and return its answer."""
-    request = urllib.request.Request(  # noqa: S310 - the address is the server's own
-        f"{address}/statusthing.v1.{rpc}",
-        data=json.dumps(fields).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=SECONDS) as response:  # noqa: S310 - as above
-        return json.load(response)  # type: ignore[no-any-return]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from tests import layouts, units
 from tests.units import NOW, SECONDS, add, item, note
 
 from statusthing.errors import SchemaOutdated
+from statusthing.log import Change
 from statusthing.model import Item
 from statusthing.sql import schema
 from statusthing.sql.tables import metadata
@@ -88,25 +89,26 @@ def test_migrate_lays_out_what_is_empty_and_leaves_what_is_new(empty: Database, 
     assert empty.content() == before
 
 
-def test_the_first_layout_becomes_the_newest(
-    empty: Database, run: Run, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("layout", layouts.OLDER)
+def test_what_older_releases_laid_out_becomes_the_newest(
+    empty: Database, run: Run, monkeypatch: pytest.MonkeyPatch, layout: str
 ) -> None:
-    """What the first release laid out is brought up to date, and keeps its data."""
+    """What an older release laid out is brought up to date, and keeps its data and its log."""
     with monkeypatch.context() as patch:
-        layouts.first_release(patch)
+        layouts.older_release(patch, layout)
         run(empty.store().migrate())
-    empty.rows(
-        "INSERT INTO statusthing_items (id, created, updated, version, name, description, position)"
-        " VALUES ('a', 0, 0, 1, 'api', '', 0)"
-    )
+    for statement in layouts.FILL:
+        empty.rows(statement)
     with pytest.raises(SchemaOutdated, match="statusthing migrate"):
         run(empty.store().open())
     run(empty.store().migrate())
     store = empty.store()
     run(store.open())
     run(store.write(add(item("b")), now=NOW))
+    log = run(store.read(lambda transaction: transaction.find(Query(Change))))
     run(store.close())
 
+    assert (log[0], log[1].subject) == (layouts.FILLED, "b")
     assert empty.rows(VERSION) == [(schema.NEWEST,)]
     assert empty.items() == ["a", "b"]
     with engine_on(empty) as migrated:

@@ -23,6 +23,7 @@ from statusthing.log import Change
 from statusthing.model import RECORDS, Record
 from statusthing.sql import schema
 from statusthing.sql.tables import TABLES, metadata
+from statusthing.store import Query
 from statusthing_sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -175,23 +176,24 @@ def test_an_upgrade_that_fails_changes_nothing(
     assert file.rows("SELECT id, name, description FROM statusthing_items") == [("a", "a", "")]
 
 
-def test_the_first_layout_becomes_the_newest(
-    file: File, run: Run, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("layout", layouts.OLDER)
+def test_what_older_releases_laid_out_becomes_the_newest(
+    file: File, run: Run, monkeypatch: pytest.MonkeyPatch, layout: str
 ) -> None:
-    """What the first release laid out is brought up to date, and keeps its data."""
-    layouts.first_release(monkeypatch)
+    """What an older release laid out is brought up to date, and keeps its data and its log."""
+    layouts.older_release(monkeypatch, layout)
     run(file.store().migrate())
-    file.change(
-        "INSERT INTO statusthing_items (id, created, updated, version, name, description, position)"
-        " VALUES ('a', 0, 0, 1, 'api', '', 0)"
-    )
+    for statement in layouts.FILL:
+        file.change(statement)
     monkeypatch.undo()
     run(file.store().migrate())
     store = file.store()
     run(store.open())
     run(store.write(file.add(file.item("b")), now=file.NOW))
+    log = run(store.read(lambda transaction: transaction.find(Query(Change))))
     run(store.close())
 
+    assert (log[0], log[1].subject) == (layouts.FILLED, "b")
     assert file.rows("SELECT version_num FROM statusthing_schema_version") == [(schema.NEWEST,)]
     assert file.items() == ["a", "b"]
 

@@ -5,8 +5,9 @@ What it assigns and annotates is what the library promises about its types.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
+from typing import Any
 
 import statusthing
 from statusthing import (
@@ -27,7 +28,8 @@ from statusthing import (
 from statusthing.errors import InvalidArgument, NotFound, VersionConflict
 from statusthing.log import Change
 from statusthing.memory import MemoryStore
-from statusthing.model import Item
+from statusthing.model import Item, TokenView, UserView
+from statusthing.service.messages import AddTokenResponse
 from statusthing.store import Query, Store, Transaction
 from statusthing_sqlite import SqliteStore
 
@@ -36,6 +38,7 @@ STORES: list[Store] = [
     SqliteStore("statusthing.db"),
     open_store("sqlite:///statusthing.db"),
 ]
+PASSWORD = "correct horse"
 MAKERS: list[Callable[[str], Store]] = [open_store, SqliteStore]
 
 register("acme", SqliteStore)
@@ -65,6 +68,30 @@ async def embed(store: Store) -> None:
         texts: list[str] = [note.item_id, note.text, *(each.text for each in item.notes)]
         created: datetime | None = item.timestamps.created if item.timestamps else None
         show(texts, created)
+
+
+async def let_in(st: StatusThing) -> str | None:
+    """Make those who may call, and ask who they are."""
+    ada: UserView = await st.users.add(
+        username="ada",
+        password=PASSWORD,
+        role=Role.ADMIN,
+    )
+    await st.users.update(ada.id, disabled=False, update_mask=("disabled",))
+    added: AddTokenResponse = await st.tokens.add(name="ci", role=Role.EDITOR)
+    tokens: list[TokenView] = list(await st.tokens.list(user_id=ada.id))
+    entries: list[str] = [entry.actor for entry in await st.audit.list()]
+    show(added.token.id, added.secret, tokens, entries)
+    await st.tokens.revoke(added.token.id)
+    return await st.setup_link()
+
+
+async def identify(scope: MutableMapping[str, Any]) -> Principal | None:
+    """Say who asks, as a host does."""
+    return Principal(name="jane", role=Role.VIEWER) if scope["type"] == "http" else None
+
+
+hosted = build_app(MemoryStore(), access="private", identify=identify)
 
 
 async def every_item(st: StatusThing) -> list[str]:

@@ -132,6 +132,12 @@ def serve(
     from statusthing.tls import tls_context  # noqa: PLC0415
     from statusthing.workers import supervise  # noqa: PLC0415
 
+    if devmode and trusted_proxies:
+        msg = (
+            "--devmode does not go with --trusted-proxy: whoever comes through the proxy could sign "
+            "in with the account that everybody knows the password of; leave one of them out"
+        )
+        raise UserMistake(msg)
     host, _ = server.host_and_port(addr)
     if not server.is_loopback(host):
         _check_reachable(

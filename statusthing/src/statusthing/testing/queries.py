@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from statusthing.log import Change
-from statusthing.model import Item, KeptAnswer, Note, Status, StatusKind
+from statusthing.model import RECORDS, Item, KeptAnswer, Note, Status, StatusKind
 from statusthing.store import Query, Range, Transaction
 from statusthing.testing.client import Client
 from statusthing.testing.rules import rule
 from statusthing.testing.samples import (
     INSTANTS,
     NOW,
+    SAMPLES,
     TEXTS,
     TICK,
     item,
@@ -24,9 +25,33 @@ from statusthing.testing.samples import (
     status,
 )
 
+SEARCHED = [
+    (kind, field)
+    for kind, spec in RECORDS.items()
+    for field in (*spec.unique, *spec.references, *spec.indexes)
+]
+
 
 class Queries:
     """R14 to R17."""
+
+    @rule(14)
+    @pytest.mark.parametrize(
+        ("kind", "field"),
+        SEARCHED,
+        ids=lambda part: part if isinstance(part, str) else str(part.__name__),
+    )
+    def test_what_any_type_is_searched_by(
+        self, client: Client, kind: type[Any], field: str
+    ) -> None:
+        """Records of every type are found by each field that `RECORDS` names."""
+        client.add(*SAMPLES)
+        samples = [each for each in SAMPLES if type(each) is kind]
+        value = getattr(samples[0], field)
+        ids = sorted(each.id for each in samples if getattr(each, field) == value)
+
+        assert sorted(client.ids(kind, where={field: value})) == ids
+        assert sorted(client.ids(kind, where={field: frozenset({value})})) == ids
 
     @rule(14)
     @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from statusthing.errors import (
     VersionConflict,
 )
 from statusthing.log import Action, Change, describe
-from statusthing.model import Item, KeptAnswer, Record, Status
+from statusthing.model import RECORDS, Item, KeptAnswer, Record, Status
 from statusthing.store import Query, Range, Transaction
 from statusthing.testing.client import Client
 from statusthing.testing.rules import rule
@@ -36,6 +37,22 @@ from statusthing.testing.samples import (
     note,
     status,
 )
+
+UNIQUE = [(kind, field) for kind, spec in RECORDS.items() for field in spec.unique]
+REFERENCES = [(kind, field) for kind, spec in RECORDS.items() for field in spec.references]
+
+
+def _name(part: Any) -> str:
+    return part if isinstance(part, str) else str(part.__name__)
+
+
+def _another(kind: type[Any], *, like: str) -> Any:
+    """Make a record of another id that shares no unique value with the samples but `like`."""
+    sample = next(
+        each for each in SAMPLES if type(each) is kind and getattr(each, like) is not None
+    )
+    others = {field: "another" for field in RECORDS[kind].unique if field != like}
+    return msgspec.structs.replace(sample, id="another", **others)
 
 
 class Records:
@@ -183,6 +200,20 @@ class Records:
             assert (error.kind, error.field, error.value) == ("Item", "name", "x")
 
     @rule(10)
+    @pytest.mark.parametrize(("kind", "field"), UNIQUE, ids=_name)
+    def test_what_is_unique_in_any_type(self, client: Client, kind: type[Any], field: str) -> None:
+        """`add` refuses a second record with a value that `RECORDS` calls unique."""
+        client.add(*SAMPLES)
+        second = _another(kind, like=field)
+
+        with pytest.raises(AlreadyExists) as refusal:
+            client.add(second)
+
+        error = refusal.value
+        assert (error.kind, error.field) == (kind.__name__, field)
+        assert error.value == getattr(second, field)
+
+    @rule(10)
     def test_unique_text_is_compared_by_code_point(self, client: Client) -> None:
         """Names that differ in case, accents, composition or blanks are different."""
         names = ["a", "A", "é", "e\u0301", "a ", "ß", "ss", ""]
@@ -238,6 +269,24 @@ class Records:
 
         assert (refusal.value.kind, refusal.value.id) == ("Item", "none")
         assert refusal.value.field == "item_id"
+
+    @rule(10, 12)
+    @pytest.mark.parametrize(("kind", "field"), REFERENCES, ids=_name)
+    def test_what_any_type_refers_to(self, client: Client, kind: type[Any], field: str) -> None:
+        """What a field of `RECORDS` refers to has to be there, and cannot be removed."""
+        client.add(*SAMPLES)
+        target = RECORDS[kind].references[field]
+        record = _another(kind, like=field)
+        used = getattr(record, field)
+
+        with pytest.raises(MissingReference) as refusal:
+            client.add(msgspec.structs.replace(record, **{field: "nobody"}))
+        with pytest.raises(InUse) as in_use:
+            client.write(lambda transaction: transaction.remove(target, used))
+
+        error = refusal.value
+        assert (error.kind, error.id, error.field) == (target.__name__, "nobody", field)
+        assert (in_use.value.kind, in_use.value.id) == (target.__name__, used)
 
     @rule(11)
     def test_replace_writes_the_whole_record(self, client: Client) -> None:
