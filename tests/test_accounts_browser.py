@@ -20,8 +20,8 @@ OpenPage = Callable[..., Page]
 
 SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
 
-PASSWORD = "correct horse battery"  # noqa: S105 - of nobody who exists
-NEW_PASSWORD = "staple, battery, horse"  # noqa: S105 - of nobody who exists
+PASSWORD = "correct horse battery"
+NEW_PASSWORD = "staple, battery, horse"
 WRONG, COMMON, SHORT = "wrong wrong", "password1", "short"
 
 

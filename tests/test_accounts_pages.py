@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.visitor import HTTP, HTTPS, PASSWORD, awaited, place
 
-from statusthing import Role
+from statusthing import Role, setup_file
 from statusthing.web.settings import PageSettings
 
 COOKIE = "statusthing_session"
@@ -206,11 +206,11 @@ async def test_too_many_failures_are_told_in_the_form() -> None:
 async def test_setup_makes_the_first_admin_and_signs_in(tmp_path: Path) -> None:
     """The link works until then, and the file that has it goes."""
     file = tmp_path / "link"
-    file.write_text("a link")
     async with place(setup_file=file) as here, here.visitor() as ada:
         link = await here.st.setup_link()
         assert link is not None
         token = link.partition("=")[2]
+        setup_file.write(file, f"{HTTP}{link}")
 
         page = await ada.get("/setup", token=token)
         bad = await ada.post(

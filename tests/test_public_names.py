@@ -24,7 +24,7 @@ GENERATED = {"v1", "versions"}
 
 NO_RPCS = {
     *("GetSettings", "UpdateSettings", "GetOverview", "GetNames", "CountNotes"),
-    *("PostUpdate", "MoveItem", "ReplaceStatus"),
+    *("PostUpdate", "MoveItem", "ReplaceStatus", "GetAccounts", "GetToken"),
 }
 """The operations of the service that are no RPCs."""
 
