@@ -96,7 +96,8 @@ def _measures_on_postgres(
 
 
 def _serving(folder: Path, filled: store.Filled) -> AbstractContextManager[Process]:
-    return serving(folder / "statusthing.log", *STATUSTHING, f"--store={filled.url}")
+    options = (f"--store={filled.url}", f"--setup-file={folder}/setup")
+    return serving(folder / "statusthing.log", *STATUSTHING, *options)
 
 
 def _requests(filled: store.Filled) -> tuple[list[GetItemRequest], list[AddNoteRequest]]:

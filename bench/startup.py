@@ -39,8 +39,8 @@ def starting(times: int) -> Measure:
 def _start() -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        store = f"--store=sqlite:///{folder}/new.db"
-        with serving(Path(folder, "log"), *STATUSTHING, store) as server:
+        options = (f"--store=sqlite:///{folder}/new.db", f"--setup-file={folder}/setup")
+        with serving(Path(folder, "log"), *STATUSTHING, *options) as server:
             post(server.address, "/statusthing.v1.StatusService/ListStatus", b"{}")
             seconds = time.perf_counter() - began
             return {"first_answer_seconds": seconds, "resident_mib": server.resident_mib()}
