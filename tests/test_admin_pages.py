@@ -5,10 +5,11 @@ from __future__ import annotations
 import html
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -18,7 +19,12 @@ from tests.payloads import PAYLOADS
 from tests.visitor import Place, Visitor, awaited, place
 
 from statusthing import ItemView, NoteView, Role, StatusKind, StatusView, open_store
+from statusthing.errors import StoreUnavailable
+from statusthing.memory import MemoryStore
+from statusthing.store import Transaction
 from statusthing.web.admin.frame import DONE
+
+T = TypeVar("T")
 
 _CELL = re.compile(r"<t[hd].*?</t[hd]>", re.DOTALL)
 
@@ -724,6 +730,36 @@ async def test_what_was_deleted_meanwhile_leaves_what_was_typed(
         assert (answer.status_code, opened.status_code) == (404, 404)
         assert "This does not exist any more" in said(answer)
         assert html.escape(TEXT) in answer.text
+        assert html_errors(answer.text) == []
+
+
+class Away(MemoryStore):
+    """A store that writes nothing while it is away."""
+
+    is_away = False
+
+    async def write(self, work: Callable[[Transaction], T], *, now: datetime) -> T:
+        """Run a unit that may write, or refuse."""
+        if self.is_away:
+            raise StoreUnavailable("the disk is gone")
+        return await super().write(work, now=now)
+
+
+@awaited
+async def test_what_cannot_be_saved_now_is_not_lost() -> None:
+    """While the store is away, the page says so and has what was typed."""
+    store = Away()
+    async with place(store=store) as here, here.signed_in(await here.add("ada")) as ada:
+        item = await here.st.items.add(name="API")
+        store.is_away = True
+        answer = await ada.post(f"/admin/items/{item.id}/update", note_text=TEXT)
+        store.is_away = False
+        again = await ada.post(f"/admin/items/{item.id}/update", note_text=TEXT)
+
+        assert (answer.status_code, again.status_code) == (503, 303)
+        assert "Reload this page in a moment" in said(answer)
+        assert html.escape(TEXT) in answer.text
+        assert "the disk is gone" not in answer.text
         assert html_errors(answer.text) == []
 
 

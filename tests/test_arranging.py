@@ -233,6 +233,48 @@ def test_nothing_moves_next_to_what_is_not_there(run: Run[None]) -> None:
     run(use)
 
 
+@pytest.mark.parametrize(
+    ("given", "one", "side", "other", "changed"),
+    [
+        ((0, 0, 0, 0), "d", "before", "a", {"d": -1}),
+        ((0, 0, 0, 0), "a", "after", "d", {"a": 1}),
+        ((0, 0, 0, 0), "d", "before", "c", {"c": 1}),
+        ((0, 0, 0, 0), "b", "before", "a", {"b": -1}),
+        ((0, 0, 0, 0, 0, 0), "c", "before", "b", {"c": -1, "a": -1}),
+        ((0, 10, 20), "c", "before", "b", {"c": 0}),
+        ((20, 0, 10), "a", "before", "c", {"a": 1}),
+        ((0, 1, 2), "c", "before", "b", {"c": 0}),
+        ((2, 1, 0), "a", "before", "b", {"a": 1}),
+        ((LOWEST, LOWEST), "b", "before", "a", {"b": 0, "a": 1}),
+        ((HIGHEST, HIGHEST, HIGHEST), "a", "after", "b", {"b": HIGHEST - 1}),
+    ],
+)
+def test_few_positions_change(
+    given: tuple[int, ...], one: str, side: str, other: str, changed: dict[str, int]
+) -> None:
+    """Only that of the item, where there is room; otherwise those on the shorter side of it."""
+
+    async def use() -> dict[str, int]:
+        async with StatusThing(MemoryStore()) as st:
+            before = {
+                name: await st.items.add(name=name, position=position)
+                for name, position in zip("abcdef", given, strict=False)
+            }
+            await ask(
+                st,
+                m.MoveItemRequest(
+                    item_id=before[one].id, other_id=before[other].id, after=side == "after"
+                ),
+            )
+            return {
+                item.name: item.position
+                for item in (await st.items.list()).items
+                if item.version > 1
+            }
+
+    assert asyncio.run(use()) == changed
+
+
 positions = some.lists(
     some.sampled_from([0, 0, 0, 1, 2, 7, -3, LOWEST, LOWEST + 1, HIGHEST - 1, HIGHEST]),
     min_size=2,

@@ -72,7 +72,7 @@ def _positions(order: Sequence[Item], at: int, age: Mapping[str, int]) -> dict[s
 def _pushed(
     fixed: Item, pushed: Sequence[Item], age: Mapping[str, int], sign: int
 ) -> dict[str, int]:
-    """Return new positions for the first of the pushed, and for those that it pushes.
+    """Return the new positions of the first of the pushed, and of those that it pushes.
 
     Args:
         fixed: stands next to the first of them, and stays.
@@ -83,11 +83,12 @@ def _pushed(
     found: dict[str, int] = {}
     level, last = sign * fixed.position, sign * age[fixed.id]
     for item in pushed:
-        its_age = sign * age[item.id]
-        if found and (sign * item.position, its_age) > (level, last):
+        its_level, its_age = sign * item.position, sign * age[item.id]
+        if item is not pushed[0] and (its_level, its_age) > (level, last):
             break
         if its_age < last:
             level += 1
         last = its_age
-        found[item.id] = sign * level
+        if its_level != level:
+            found[item.id] = sign * level
     return found

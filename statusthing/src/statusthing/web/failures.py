@@ -122,6 +122,11 @@ def failed(site: Site, request: Request, error: Exception) -> Response:
         detail = where(error) if site.devmode else ""
     elif found is _AWAY:
         _log.error("the store cannot serve: %s", errors.with_cause(error))
+        if request.method == "POST":
+            found = found._replace(
+                title="The data cannot be reached right now",
+                text="Reload this page in a moment: your browser then sends the form again.",
+            )
     elif isinstance(error, errors.InvalidArgument) and request.method == "POST":
         found = Failure(400, "This form cannot be read", sentence(error))
     elif isinstance(error, errors.PermissionDenied):
