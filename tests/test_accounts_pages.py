@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from tests.visitor import HTTP, HTTPS, PASSWORD, awaited, place
 
 from statusthing import Role, setup_file
+from statusthing.memory import MemoryStore
 from statusthing.web.settings import PageSettings
 
 COOKIE = "statusthing_session"
 WRONG = "hunter22222"
 SHORT = "hunter2"
+
+SECONDS = 10.0  # the bound of everything that is waited for
 
 
 @pytest.mark.parametrize(
@@ -300,3 +304,33 @@ async def test_pages_of_their_own_have_the_settings_at_once() -> None:
 
         assert "First title" in first.text
         assert "Second title" in second.text
+
+
+class Watched(MemoryStore):
+    """Tells when somebody begins to wait for something new."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting = asyncio.Event()
+
+    async def wait(self, after: int) -> int:
+        """Wait, as before."""
+        self.waiting.set()
+        return await super().wait(after)
+
+
+@pytest.mark.parametrize("turns", range(6))
+@awaited
+async def test_the_end_does_not_wait_for_what_was_just_written(turns: int) -> None:
+    """However soon after a write the application is closed, it ends."""
+    store = Watched()
+    async with (
+        asyncio.timeout(SECONDS),
+        place(store=store) as here,
+        here.visitor() as ada,
+    ):
+        await ada.get("/")
+        await store.waiting.wait()
+        await here.st.settings.update(title="The newest")
+        for _ in range(turns):
+            await asyncio.sleep(0)  # lets the event loop go round once
