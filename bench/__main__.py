@@ -36,6 +36,7 @@ def measures(pace: Pace, folder: Path) -> Iterator[tuple[str, Measure]]:
     few = asyncio.run(store.fill(f"sqlite:///{folder}/few.db", FEW))
     many = asyncio.run(store.fill(f"sqlite:///{folder}/many.db", MANY))
     yield "ListItems", asyncio.run(store.listing(few, many, 10 * pace.rounds))
+    yield "list of items", asyncio.run(page.listing(few, 20 * pace.rounds))
     with _serving(folder, few) as server:
         for name, conditional in {"page": False, "page, 304": True}.items():
             yield name, page.compare(server, pace, folder, conditional=conditional)

@@ -1,4 +1,7 @@
-"""The public page: under load, beside an application that only sends the same bytes; and made."""
+"""The public page: under load, beside an application that only sends the same bytes; and made.
+
+And the list of items for those who edit them, which is made for each of them.
+"""
 
 from __future__ import annotations
 
@@ -103,3 +106,30 @@ async def after_writes(filled: Filled, times: int) -> Measure:
             await app.st.notes.add(item, "The repair is done, and we keep watching.")
             taken.append(await page())
     return {"first": {"ms": first}, "after a write": {"median_ms": median(taken)}}
+
+
+async def listing(filled: Filled, times: int) -> Measure:
+    """Measure how many lists of items an editor is shown in a second, in process.
+
+    The first one, for which no row is there yet, is told apart.
+    """
+    app = build_app(open_store(filled.url))
+    sent = {"authorization": f"Bearer {filled.token}"}
+    transport = httpx.ASGITransport(app)
+    async with (
+        app,
+        httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=sent) as client,
+    ):
+
+        async def lists(number: int) -> float:
+            began = time.perf_counter()
+            for _ in range(number):
+                (await client.get("/admin")).raise_for_status()
+            return time.perf_counter() - began
+
+        first = await lists(1)
+        seconds = median([await lists(times) for _ in range(3)])
+    return {
+        "first": {"ms": first * MILLISECONDS},
+        "again": {"pages_per_second": times / seconds},
+    }

@@ -79,6 +79,14 @@ LIMITS = (
     Limit("page, 304", "statusthing", "errors", "failures", 0),
     Limit("page, 1 000 items", "after a write", "median_ms", "first page after a write, ms", 60),
     Limit(
+        "list of items",
+        "again",
+        "pages_per_second",
+        "100 items for an editor, pages per second",
+        200,
+        least=True,
+    ),
+    Limit(
         "GetItem, PostgreSQL",
         "statusthing/echo",
         "rps",

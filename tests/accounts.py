@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import pytest
 from argon2 import PasswordHasher
@@ -24,6 +24,7 @@ from statusthing.service.passwords import MEMORY_KIB, PASSES
 from statusthing.store import Query, Store, Transaction
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PASSWORD = "correct horse battery"
@@ -53,6 +54,16 @@ class Clock:
     def pass_by(self, **time: float) -> None:
         """Let time pass, given as `timedelta` takes it."""
         self.now += timedelta(**time)
+
+
+class Distant(MemoryStore):
+    """Lets others ask while somebody waits for what they read, as a store elsewhere does."""
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run a unit that only reads."""
+        found = await super().read(work)
+        await asyncio.sleep(0)
+        return found
 
 
 class Place:

@@ -57,7 +57,7 @@ def test_everything_is_measured_without_an_error() -> None:
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert list(measures) == [
-        *("import", "serve", "ListItems", *pages, *calls[:2]),
+        *("import", "serve", "ListItems", "list of items", *pages, *calls[:2]),
         *("GetItem, with a token", *calls[2:], "page, 1 000 items"),
         *("ListItems, PostgreSQL", *on_postgres, "wait"),
     ]

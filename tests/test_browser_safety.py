@@ -361,6 +361,18 @@ async def test_a_path_of_our_own_is_followed(following: str) -> None:
         assert (answer.status, answer.all("location")) == (303, [following])
 
 
+@awaited
+async def test_a_stranger_sends_small_forms() -> None:
+    """Enough for the longest password there is; of more, no more than that is held."""
+    async with site() as here:
+        await here.person("ada")
+        body = good(next="/" + "a" * 2_000, more="\N{GRINNING FACE}" * 1_024)
+        assert (await ask(here.app, "POST", "/admin/login", FORM, body=body)).status == 303
+        for target in ("/admin/login", "/setup"):
+            body = good(more="x" * 32 * 1_024)
+            assert (await ask(here.app, "POST", target, FORM, body=body)).status == 400
+
+
 def test_under_a_prefix_only_paths_below_it_are_our_own() -> None:
     """The host's other pages are not for us to send people to."""
     assert own_path("/status/admin", "/status") == "/status/admin"

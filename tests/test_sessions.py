@@ -9,7 +9,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.accounts import HERE, PASSWORD, Place, awaited, bytes_in, place, principal_of
+from tests.accounts import (
+    HERE,
+    PASSWORD,
+    Distant,
+    Place,
+    awaited,
+    bytes_in,
+    place,
+    principal_of,
+)
 
 from statusthing import Principal, open_store
 from statusthing.access import Role
@@ -128,7 +137,7 @@ async def test_a_session_ends_after_seven_days() -> None:
 @awaited
 async def test_use_is_put_down_once_a_minute() -> None:
     """However many requests come, one after the other or all at once."""
-    async with place() as here:
+    async with place(Distant()) as here:
         secret = await here.session(await here.person())
 
         async def uses(times: int) -> int:

@@ -304,7 +304,7 @@ async def test_the_page_makes_an_admin_who_is_signed_in() -> None:
             done = await client.post("/setup", data=form, headers=SAME)
 
             assert (short.status_code, "at least 8 characters" in short.text) == (400, True)
-            assert (taken.status_code, "already taken" in taken.text) == (409, True)
+            assert (taken.status_code, "taken already" in taken.text) == (409, True)
             assert (done.status_code, urlsplit(done.headers["location"]).path) == (303, "/admin")
             assert (await client.get("/admin")).status_code == 200
 

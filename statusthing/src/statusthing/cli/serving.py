@@ -134,8 +134,8 @@ def serve(
 
     if devmode and trusted_proxies:
         msg = (
-            "--devmode does not go with --trusted-proxy: whoever comes through the proxy could sign "
-            "in with the account that everybody knows the password of; leave one of them out"
+            "--devmode does not go with --trusted-proxy: through the proxy anybody could sign in "
+            "with the account that everybody knows the password of; leave one of them out"
         )
         raise UserMistake(msg)
     host, _ = server.host_and_port(addr)

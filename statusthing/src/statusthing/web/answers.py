@@ -43,8 +43,11 @@ _LARGE_BYTES = 64 * 1024
 
 _LEVEL = 6
 
-_NOT_MODIFIED_HAS = frozenset({b"cache-control", b"vary", b"etag", b"access-control-allow-origin"})
-"""RFC 9110, section 15.4.5."""
+_NOT_MODIFIED_HAS = frozenset(
+    {b"cache-control", b"vary", b"etag", b"access-control-allow-origin"}
+    | {name.encode() for name in SECURITY}
+)
+"""RFC 9110, section 15.4.5; and what every answer has."""
 
 
 class Kept(Response):

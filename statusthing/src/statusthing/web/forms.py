@@ -9,9 +9,16 @@ from urllib.parse import parse_qsl
 from starlette.requests import ClientDisconnect, Request
 
 from statusthing.errors import InvalidArgument
+from statusthing.model import Role
 
 MOST_BYTES = 512 * 1024
 """How large the body of a form may be: enough for a logo within the settings, old and new."""
+
+FEW_BYTES = 32 * 1024
+"""How large it may be of whoever is not known: enough to sign in with the longest password.
+
+Thousands may send some at once, and `limits.BODIES_BYTES` does not count forms.
+"""
 
 MOST_FIELDS = 1_000
 
@@ -64,12 +71,13 @@ async def read_form(request: Request) -> Mapping[str, str]:
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != _TYPE:
         raise InvalidArgument("", f"a form has to be sent as {_TYPE}")
+    most = FEW_BYTES if request.state.principal.role is Role.ANYBODY else MOST_BYTES
     body = bytearray()
     try:
         async for part in request.stream():
             body += part
-            if len(body) > MOST_BYTES:
-                raise InvalidArgument("", f"the form is larger than {MOST_BYTES} bytes")
+            if len(body) > most:
+                raise InvalidArgument("", f"the form is larger than {most} bytes")
     except ClientDisconnect as error:
         raise InvalidArgument("", "the form did not arrive") from error
     try:
