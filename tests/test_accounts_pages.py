@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from tests.visitor import HTTP, HTTPS, PASSWORD, awaited, place
@@ -24,6 +25,7 @@ SECONDS = 10.0  # the bound of everything that is waited for
     [
         (HTTP, "", COOKIE, {"path=/", "httponly", "samesite=lax", "max-age=604800"}),
         (HTTP, "/x/y", COOKIE, {"path=/x/y", "httponly", "samesite=lax", "max-age=604800"}),
+        (HTTP, "/état", COOKIE, {"path=/%c3%a9tat", "httponly", "samesite=lax", "max-age=604800"}),
         (
             HTTPS,
             "/x/y",
@@ -46,7 +48,7 @@ async def test_the_cookie_goes_no_further_than_it_must(
         assert answer.status_code == 303
         assert first.partition("=")[0] == name
         assert {each.lower() for each in others} == attributes
-        assert answer.headers["location"] == f"{prefix}/admin"
+        assert answer.headers["location"] == f"{quote(prefix)}/admin"
         assert answer.headers["cache-control"] == "no-store"
         assert (await ada.get("/admin")).status_code == 200
 
@@ -160,7 +162,7 @@ async def test_signing_in_leads_on_to_own_pages_only(
         assert again.headers["location"] == location.format(prefix)
 
 
-@pytest.mark.parametrize("prefix", ["", "/x/y"])
+@pytest.mark.parametrize("prefix", ["", "/x/y", "/état"])
 @awaited
 async def test_who_is_anonymous_comes_back_after_signing_in(prefix: str) -> None:
     """The page they asked for is named, with its query, however its address is spelled."""
@@ -172,7 +174,7 @@ async def test_who_is_anonymous_comes_back_after_signing_in(prefix: str) -> None
         field = form.text.partition('name="next" value="')[2].partition('"')[0]
 
         assert refused.status_code == 303
-        assert field == f"{prefix}/items/caf%C3%A9?before=1%262"
+        assert field == f"{quote(prefix)}/items/caf%C3%A9?before=1%262"
 
 
 @awaited
