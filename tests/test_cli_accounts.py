@@ -429,7 +429,7 @@ def test_an_older_layout_is_left_alone(
 ) -> None:
     """Bringing it up to date is for `migrate`, which the line names."""
     with monkeypatch.context() as patch:
-        layouts.first_release(patch)
+        layouts.older_release(patch, "0001")
 
         async def lay_out() -> None:
             store = open_store(command.url)

@@ -70,7 +70,9 @@ class Pages:
         if snapshot is None or snapshot is not self._snapshot or self._renderer.reloads:
             return None
         kept = self._fronts.get(scope.get("root_path", ""))
-        return None if kept is None else kept.messages(scope)
+        if kept is None or any(name == b"authorization" for name, _ in scope["headers"]):
+            return None
+        return kept.messages(scope)
 
     async def front(self, prefix: str) -> Kept:
         """Return the front page; raises as `Live.snapshot`."""

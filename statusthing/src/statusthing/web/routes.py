@@ -114,6 +114,9 @@ ROUTES = (
     Row("set_up", "/setup", _POST, accounts.set_up, "SetUp"),
 )
 
+_OPEN = frozenset({"CheckHealth", "GetAsset"})
+"""What is there whoever asks."""
+
 _OWN_LOGIN = frozenset({"SignIn", "SignOut", "SetUp"})
 """What is there only as long as people sign in here, and not at the host."""
 
@@ -144,13 +147,16 @@ def _endpoint(site: Site, row: Row) -> Callable[[Request], Awaitable[Response]]:
 async def _admitted(site: Site, row: Row, request: Request) -> Principal:
     """Return who asks, if they may, before the body is read.
 
-    What everybody may see does not depend on whether the store can tell whose session it is.
+    What everybody may see does not depend on whether the store can tell whose session it is. Who
+    shows a token there wants to know if it is not valid.
     """
     access = site.st.access
     if row.operation in _OWN_LOGIN and not site.callers.has_sessions:
         raise Missing
     if not row.known and permitted(ANONYMOUS, row.operation, access):
-        return ANONYMOUS
+        has_token = request.headers.get("authorization", "").lower().startswith("bearer ")
+        if row.operation in _OPEN or not has_token:
+            return ANONYMOUS
     principal = await site.callers.of_page(request.scope)
     require(principal, row.operation, access)
     return principal
