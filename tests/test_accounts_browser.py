@@ -173,6 +173,19 @@ def test_another_browser_is_signed_out(server: Server, open_page: OpenPage) -> N
     expect(there).to_have_url(re.compile("/admin/login"))
 
 
+def test_forms_name_their_origin(server: Server, open_page: OpenPage) -> None:
+    """Over plain HTTP to another machine it is all that a browser says of where a form is from."""
+    page = open_page(server.url)
+    page.goto("/admin/login")
+    fill(page, username="ada", password=WRONG)
+
+    with page.expect_request(lambda request: request.method == "POST") as sent:
+        press(page, "Sign in")
+
+    assert sent.value.all_headers()["origin"] == server.url
+    told(page, "The username or the password is wrong.")
+
+
 def seen(page: Page, name: str) -> None:
     """Keep pictures of a page in which nobody finds a barrier, nor has to scroll sideways."""
     for scheme in SCHEMES:

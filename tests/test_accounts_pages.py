@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from tests.visitor import HTTP, HTTPS, PASSWORD, awaited, place
 
 from statusthing import Role, setup_file
+from statusthing.memory import MemoryStore
 from statusthing.web.settings import PageSettings
 
 COOKIE = "statusthing_session"
 WRONG = "hunter22222"
 SHORT = "hunter2"
+
+SECONDS = 10.0  # the bound of everything that is waited for
 
 
 @pytest.mark.parametrize(
@@ -20,6 +25,7 @@ SHORT = "hunter2"
     [
         (HTTP, "", COOKIE, {"path=/", "httponly", "samesite=lax", "max-age=604800"}),
         (HTTP, "/x/y", COOKIE, {"path=/x/y", "httponly", "samesite=lax", "max-age=604800"}),
+        (HTTP, "/état", COOKIE, {"path=/%c3%a9tat", "httponly", "samesite=lax", "max-age=604800"}),
         (
             HTTPS,
             "/x/y",
@@ -42,7 +48,7 @@ async def test_the_cookie_goes_no_further_than_it_must(
         assert answer.status_code == 303
         assert first.partition("=")[0] == name
         assert {each.lower() for each in others} == attributes
-        assert answer.headers["location"] == f"{prefix}/admin"
+        assert answer.headers["location"] == f"{quote(prefix)}/admin"
         assert answer.headers["cache-control"] == "no-store"
         assert (await ada.get("/admin")).status_code == 200
 
@@ -156,7 +162,7 @@ async def test_signing_in_leads_on_to_own_pages_only(
         assert again.headers["location"] == location.format(prefix)
 
 
-@pytest.mark.parametrize("prefix", ["", "/x/y"])
+@pytest.mark.parametrize("prefix", ["", "/x/y", "/état"])
 @awaited
 async def test_who_is_anonymous_comes_back_after_signing_in(prefix: str) -> None:
     """The page they asked for is named, with its query, however its address is spelled."""
@@ -168,7 +174,7 @@ async def test_who_is_anonymous_comes_back_after_signing_in(prefix: str) -> None
         field = form.text.partition('name="next" value="')[2].partition('"')[0]
 
         assert refused.status_code == 303
-        assert field == f"{prefix}/items/caf%C3%A9?before=1%262"
+        assert field == f"{quote(prefix)}/items/caf%C3%A9?before=1%262"
 
 
 @awaited
@@ -300,3 +306,33 @@ async def test_pages_of_their_own_have_the_settings_at_once() -> None:
 
         assert "First title" in first.text
         assert "Second title" in second.text
+
+
+class Watched(MemoryStore):
+    """Tells when somebody begins to wait for something new."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting = asyncio.Event()
+
+    async def wait(self, after: int) -> int:
+        """Wait, as before."""
+        self.waiting.set()
+        return await super().wait(after)
+
+
+@pytest.mark.parametrize("turns", range(6))
+@awaited
+async def test_the_end_does_not_wait_for_what_was_just_written(turns: int) -> None:
+    """However soon after a write the application is closed, it ends."""
+    store = Watched()
+    async with (
+        asyncio.timeout(SECONDS),
+        place(store=store) as here,
+        here.visitor() as ada,
+    ):
+        await ada.get("/")
+        await store.waiting.wait()
+        await here.st.settings.update(title="The newest")
+        for _ in range(turns):
+            await asyncio.sleep(0)  # lets the event loop go round once

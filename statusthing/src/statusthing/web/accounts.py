@@ -22,7 +22,7 @@ from statusthing.web.admin.editing import Form, refused
 from statusthing.web.failures import sentence
 from statusthing.web.forms import read_form
 from statusthing.web.site import Site
-from statusthing.web.urls import prefix_of
+from statusthing.web.urls import prefix_of, quoted
 
 _OWN_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*")  # printable ASCII without a backslash
 _SEE_OTHER = 303
@@ -46,7 +46,7 @@ def own_path(text: str, prefix: str) -> str:
         text: what a request says.
         prefix: under which the application is mounted.
     """
-    return text if _OWN_PATH.fullmatch(text) and text.startswith(f"{prefix}/") else ""
+    return text if _OWN_PATH.fullmatch(text) and text.startswith(f"{quoted(prefix)}/") else ""
 
 
 async def sign_in_page(site: Site, request: Request) -> Response:
@@ -155,7 +155,7 @@ def set_session(site: Site, request: Request, answer: Response, secret: str) -> 
         secret,
         max_age=int(LONGEST.total_seconds()) if secret else 0,
         # Browsers take `__Host-` cookies for all of a host only.
-        path="/" if is_secure else prefix_of(request.scope) or "/",
+        path="/" if is_secure else quoted(prefix_of(request.scope)) or "/",
         secure=is_secure,
         httponly=True,
         samesite="lax",

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
-from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
@@ -18,7 +17,7 @@ from statusthing.web.answers import SECURITY, UNKEPT
 from statusthing.web.forms import LABELS, SECRET
 from statusthing.web.site import Site
 from statusthing.web.templates import where
-from statusthing.web.urls import prefix_of
+from statusthing.web.urls import prefix_of, quoted
 
 _log = logging.getLogger("statusthing.web")
 
@@ -106,7 +105,7 @@ def failed(site: Site, request: Request, error: Exception) -> Response:
     """
     if isinstance(error, errors.Unauthenticated) and _can_sign_in(site, request):
         scope = request.scope
-        here = quote(prefix_of(scope) + mounted_path(scope))
+        here = quoted(prefix_of(scope) + mounted_path(scope))
         query = f"?{request.url.query}" if request.url.query else ""
         signing_in = site.url(request)("sign_in_page", query={"next": here + query})
         return RedirectResponse(signing_in, _SEE_OTHER, {"cache-control": UNKEPT})

@@ -25,7 +25,7 @@ class Urls:
 
     def __init__(self, paths: Mapping[str, str], prefix: str) -> None:
         self._paths = paths
-        self._prefix = quote(prefix, safe="/:@!$&'()*+,;=~")
+        self._prefix = quoted(prefix)
 
     def __call__(
         self, name: str, /, query: Mapping[str, str] | None = None, **parameters: str
@@ -43,6 +43,11 @@ class Urls:
         path = _PARAMETER.sub(lambda found: quote(parameters[found[1]], safe=""), self._paths[name])
         given = urlencode({key: value for key, value in (query or {}).items() if value})
         return f"{self._prefix}{path}?{given}" if given else f"{self._prefix}{path}"
+
+
+def quoted(path: str) -> str:
+    """Return a path as it stands in URLs."""
+    return quote(path, safe="/:@!$&'()*+,;=~")
 
 
 def prefix_of(scope: Scope) -> str:
