@@ -18,7 +18,7 @@ from tests.markup import html_errors, injected
 from tests.payloads import PAYLOADS
 from tests.visitor import Place, Visitor, awaited, place
 
-from statusthing import ItemView, NoteView, Role, StatusKind, StatusView, open_store
+from statusthing import ItemView, NoteView, Principal, Role, StatusKind, StatusView, open_store
 from statusthing.errors import StoreUnavailable
 from statusthing.memory import MemoryStore
 from statusthing.store import Transaction
@@ -182,6 +182,23 @@ async def test_viewers_are_offered_nothing_that_they_may_not_do() -> None:
 
             assert re.findall(r'action="([^"]*)"', answer.text) == ["/admin/logout"]
             assert re.findall(r'href="[^"]*/(?:edit|delete|new|update|changes)"', answer.text) == []
+
+
+@awaited
+async def test_a_host_with_its_own_login_has_the_same_pages() -> None:
+    """They say who it is, and signing out is the host's business."""
+
+    async def identify(_: object) -> Principal:
+        return Principal(name="grace", role=Role.EDITOR)
+
+    async with place(identify=identify) as here, here.visitor() as grace:
+        await grace.post("/admin/items/new", name="API")
+        answer = await grace.get("/admin")
+
+        assert answer.status_code == 200
+        assert '<span class="who">grace</span>' in answer.text
+        assert "Sign out" not in answer.text
+        assert (await here.st.audit.list()).entries[0].actor == "grace"
 
 
 # What is done

@@ -15,7 +15,7 @@ from statusthing.web.headline import KINDS
 from statusthing.web.renderer import Renderer
 from statusthing.web.stylesheet import name_of
 
-MOST = 4_000
+MOST = 2_000
 """How many rows are kept; there may be one of an item for each prefix and each role."""
 
 

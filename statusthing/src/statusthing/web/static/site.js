@@ -133,6 +133,16 @@
     const live = document.getElementById("live");
     if (live && window.EventSource) follow(live);
     if (document.documentElement.dataset.reloads) reload(document.documentElement.dataset.reloads);
+    // What was done is said once, and not again when the page is loaded again.
+    const here = new URL(location.href);
+    if (here.searchParams.has("done")) {
+      here.searchParams.delete("done");
+      history.replaceState(history.state, "", here);
+    }
+    // Whoever opens the form of an item goes on with the keyboard.
+    document.addEventListener("toggle", ({ target }) => {
+      if (target.matches("details.update[open]")) target.querySelector("select").focus();
+    }, true);
     // A form is sent once, even if its button is pressed twice.
     for (const form of document.querySelectorAll("form[method=post]")) {
       form.addEventListener("submit", (event) => {
