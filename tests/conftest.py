@@ -422,6 +422,10 @@ def server(
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The server that the tests of a module attack."""
     with serving_store(tmp_path_factory.mktemp("target"), *SERVE, "--devmode") as running:
+        # Hashing the password of the development account takes memory once, after the start.
+        deadline = time.monotonic() + START_SECONDS
+        while "development account" not in running.log.read_text():
+            assert time.monotonic() < deadline, "there is no development account"
         yield running
 
 
