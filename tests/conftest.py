@@ -20,7 +20,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, chdir, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, chdir, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection
 from pathlib import Path
@@ -231,11 +231,19 @@ class Server:
         assert "Traceback" not in self.log.read_text()[logged:]
         deadline = time.monotonic() + SECONDS
         while self.open_files() >= files:  # `kept` was one of them
-            assert time.monotonic() < deadline, "connections stay open"
+            assert time.monotonic() < deadline, f"these stay open: {self._files()}"
 
     def open_files(self) -> int:
         """How many files the process has open; each connection is one."""
-        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+        return len(self._files())
+
+    def _files(self) -> list[str]:
+        """What the process has open: paths, and `socket:` with a number."""
+        found = []
+        for link in Path(f"/proc/{self.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                found.append(str(link.readlink()))
+        return sorted(found)
 
     def _memory(self, figure: str) -> float:
         """A figure of the process's memory, in MiB."""
