@@ -21,7 +21,7 @@ from statusthing.memory import MemoryStore
 from statusthing.model import KeptAnswer, Token, TokenUse
 from statusthing.service import messages
 from statusthing.service.accounts import KNOWN_SECONDS
-from statusthing.service.messages import AddTokenRequest
+from statusthing.service.messages import AddTokenRequest, WhoAmIRequest
 
 SHAPE = re.compile(r"st_[0-9A-Za-z]{43}[0-9A-Za-z]{6}")
 
@@ -239,6 +239,9 @@ async def test_the_last_use_is_put_down_once_a_minute_and_outside_of_history() -
         (view,) = await here.st.tokens.list()
         assert view.last_used is not None
         assert view.last_used >= here.clock()
+        shown = await here.accounts.by_token(added.secret)
+        who = await here.st.run(WhoAmIRequest(), principal=shown)
+        assert who.response.token == view
         assert await here.revisions() == before
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from statusthing.errors import InvalidArgument, PermissionDenied
-from statusthing.model import Token, TokenUse, token_view
+from statusthing.model import Token, TokenUse, TokenView, token_view
 from statusthing.service import checks, pages
 from statusthing.service.credentials import digest
 from statusthing.service.messages import (
@@ -30,12 +30,7 @@ def list_tokens(request: ListTokensRequest) -> Callable[[Transaction], ListToken
 
     def work(tx: Transaction) -> ListTokensResponse:
         found, following = pages.find_page(tx, Token, where if request.user_id else {}, page)
-        ids = frozenset(token.id for token in found)
-        used = {use.id: use.updated for use in tx.find(Query(TokenUse, {"id": ids}))}
-        return ListTokensResponse(
-            tokens=tuple(token_view(token, used.get(token.id)) for token in found),
-            next_page_token=following,
-        )
+        return ListTokensResponse(tokens=views(tx, found), next_page_token=following)
 
     return work
 
@@ -45,9 +40,19 @@ def get_token(request: GetTokenRequest) -> Callable[[Transaction], GetTokenRespo
     id = checks.required_id("token_id", request.token_id)
 
     def work(tx: Transaction) -> GetTokenResponse:
-        return GetTokenResponse(token=token_view(existing(tx, Token, id)))
+        [view] = views(tx, [existing(tx, Token, id)])
+        return GetTokenResponse(token=view)
 
     return work
+
+
+def views(tx: Transaction, tokens: Sequence[Token]) -> tuple[TokenView, ...]:
+    """Return the views of tokens, each with when it was used last."""
+    if not tokens:
+        return ()
+    ids = frozenset(token.id for token in tokens)
+    used = {use.id: use.updated for use in tx.find(Query(TokenUse, {"id": ids}))}
+    return tuple(token_view(token, used.get(token.id)) for token in tokens)
 
 
 def add_token(request: AddTokenRequest) -> Callable[[Unit], AddTokenResponse]:

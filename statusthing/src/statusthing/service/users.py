@@ -16,8 +16,8 @@ from statusthing.errors import (
     Unauthenticated,
     VersionConflict,
 )
-from statusthing.model import Session, Token, TokenUse, User, token_view, user_view
-from statusthing.service import checks, pages
+from statusthing.model import Session, Token, TokenUse, User, user_view
+from statusthing.service import checks, pages, tokens
 from statusthing.service.messages import (
     AccountView,
     AddUserRequest,
@@ -101,12 +101,12 @@ def who_am_i(_: WhoAmIRequest, principal: Principal) -> Callable[[Transaction], 
 
     def work(tx: Transaction) -> WhoAmIResponse:
         users = tx.find(Query(User, {"id": principal.user_id})) if principal.user_id else ()
-        tokens = tx.find(Query(Token, {"id": principal.token_id})) if principal.token_id else ()
+        shown = tx.find(Query(Token, {"id": principal.token_id})) if principal.token_id else ()
         return WhoAmIResponse(
             name=principal.name,
             role=principal.role,
             user=next((user_view(user) for user in users), None),
-            token=next((token_view(token) for token in tokens), None),
+            token=next(iter(tokens.views(tx, shown)), None),
         )
 
     return work
