@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import zip_longest
 from typing import Any
 from xml.etree.ElementTree import Comment, Element
@@ -66,8 +67,7 @@ def injected(html: str, reference: str, *, note_class: str) -> list[str]:
         A sentence for each difference, with the path of the element; after a difference in the
         elements, nothing more of those that surround it.
     """
-    page, expected = (_root(text) for text in (html, reference))
-    return list(_differences(page, expected, "", note_class))
+    return list(_differences(_root(html), _reference(reference), "", note_class))
 
 
 def html_errors(html: str) -> list[str]:
@@ -87,6 +87,10 @@ def html_errors(html: str) -> list[str]:
 def _root(html: str) -> Element:
     root: Element = html5lib.parse(html, namespaceHTMLElements=False)
     return root
+
+
+_reference = lru_cache(maxsize=64)(_root)
+"""Many pages are compared with the same one."""
 
 
 def _differences(page: Element, expected: Element, path: str, note_class: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 from tests import first_run
-from tests.accessibility import violations
+from tests.accessibility import LOOKED_AT, route_of, violations
 from tests.browser import NARROW, WIDE, save_screenshots
 from tests.conftest import Server, path_of, serving
 
@@ -186,8 +186,11 @@ def test_forms_name_their_origin(server: Server, open_page: OpenPage) -> None:
     told(page, "The username or the password is wrong.")
 
 
-def seen(page: Page, name: str) -> None:
-    """Keep pictures of a page in which nobody finds a barrier, nor has to scroll sideways."""
+def seen(page: Page, name: str) -> str:
+    """Keep pictures of a page in which nobody finds a barrier, nor has to scroll sideways.
+
+    Return the name of its route.
+    """
     for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)
         assert violations(page) == [], (name, scheme)
@@ -196,63 +199,68 @@ def seen(page: Page, name: str) -> None:
         overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert page.evaluate(overflow) <= 0, (name, width)
     save_screenshots(page, f"accounts-{name}")
+    return route_of(page)
 
 
 def test_pages_about_oneself_are_for_everybody(server: Server, open_page: OpenPage) -> None:
     """In both colour schemes, wide and narrow, with and without errors."""
+    been = set()
     page = open_page(server.url)
     page.goto((server.log.parent / "setup").read_text())
-    seen(page, "setup")
+    been.add(seen(page, "setup"))
     fill(page, username="ada", password=SHORT)
     press(page, "Make the account and sign in")
-    seen(page, "setup-error")
+    been.add(seen(page, "setup-error"))
     fill(page, username="ada", password=PASSWORD)
     press(page, "Make the account and sign in")
     other = open_page(server.url)
     sign_in(other, "ada", PASSWORD)
     expect(other).to_have_url(re.compile("/admin$"))
     page.goto("/admin/profile")
-    seen(page, "profile")
+    been.add(seen(page, "profile"))
     fill(page, current_password=WRONG, new_password=NEW_PASSWORD)
     press(page, "Change the password")
-    seen(page, "profile-error")
+    been.add(seen(page, "profile-error"))
     press(page, "Sign out ada")
-    seen(page, "sign-in")
+    been.add(seen(page, "sign-in"))
     fill(page, username="ada", password=WRONG)
     press(page, "Sign in")
-    seen(page, "sign-in-error")
+    been.add(seen(page, "sign-in-error"))
+    assert been == LOOKED_AT["oneself"]
 
 
 def test_pages_for_admins_are_for_everybody(server: Server, open_page: OpenPage) -> None:
     """In both colour schemes, wide and narrow, with and without errors."""
+    been = set()
     page = open_page(server.url)
     set_up(page, server)
     page.goto("/admin/users/new")
-    seen(page, "user-new")
+    been.add(seen(page, "user-new"))
     fill(page, username="grace", password=COMMON, first_name="Grace", last_name="Hopper")
     press(page, "Add the user")
-    seen(page, "user-error")
+    been.add(seen(page, "user-error"))
     fill(page, email_address="grace@example.com", password=PASSWORD)
     press(page, "Add the user")
-    seen(page, "users")
+    been.add(seen(page, "users"))
     page.get_by_role("link", name="Edit grace").click()
-    seen(page, "user-edit")
+    been.add(seen(page, "user-edit"))
     page.goto("/admin/users")
     page.get_by_role("link", name="Delete grace").click()
-    seen(page, "user-delete")
+    been.add(seen(page, "user-delete"))
     page.goto("/admin/tokens")
-    seen(page, "tokens-empty")
+    been.add(seen(page, "tokens-empty"))
     page.goto("/admin/tokens/new")
-    seen(page, "token-new")
+    been.add(seen(page, "token-new"))
     fill(page, name="nightly backup")
     press(page, "Add the token")
-    seen(page, "token-added")
+    been.add(seen(page, "token-added"))
     page.goto("/admin/tokens")
-    seen(page, "tokens")
+    been.add(seen(page, "tokens"))
     page.get_by_role("link", name="Revoke nightly backup").click()
-    seen(page, "token-revoke")
+    been.add(seen(page, "token-revoke"))
     page.goto("/admin/settings")
-    seen(page, "settings")
+    been.add(seen(page, "settings"))
     fill(page, accent_color="reddish", links="Help")
     press(page, "Save")
-    seen(page, "settings-error")
+    been.add(seen(page, "settings-error"))
+    assert been == LOOKED_AT["accounts"]

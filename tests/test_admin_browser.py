@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from tests.accessibility import violations
+from tests.accessibility import LOOKED_AT, route_of, violations
 from tests.browser import save_screenshots
 from tests.conftest import SERVE, Server, serving
 from tests.visitor import PASSWORD
@@ -203,6 +203,7 @@ def test_every_page_looks_well_and_is_for_everybody(site: Site, open_page: OpenP
     api.get_by_role("button", name="Post").click()
     expect(page.get_by_role("status").first).to_have_text("The update was posted.")
     found += check(page, "items-done")
+    been = set()
     for name, (path, presses) in PAGES.items():
         page.goto(path)
         if name == "item-refused":
@@ -211,8 +212,23 @@ def test_every_page_looks_well_and_is_for_everybody(site: Site, open_page: OpenP
             page.locator(press).first.click()
         page.wait_for_load_state()
         found += check(page, name)
+        been.add(route_of(page))
+
+    page.goto("/admin")
+    page.get_by_role("link", name="Edit API").click()
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.get_by_label("Description").fill("For programs.")
+    other.get_by_role("button", name="Save").click()
+    expect(other.get_by_role("status").first).to_have_text("The item was saved.")
+    page.get_by_label("Name").fill("The API")
+    page.get_by_label("Description").fill("For programs of all kinds.")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert")).to_contain_text("Somebody else saved this")
+    found += check(page, "item-conflict")
 
     assert found == []
+    assert been == LOOKED_AT["what is published"]
 
 
 def check(page: Page, name: str) -> list[str]:

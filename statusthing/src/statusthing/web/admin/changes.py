@@ -40,6 +40,9 @@ _KINDS: Mapping[str, str] = MappingProxyType({"Note": "note on"})
 _UNSEEN = frozenset({"id", "created", "updated", "version", "last_login"})
 """The fields that say nothing that anybody has decided."""
 
+_CALLED = frozenset({"name", "username", "item_id"})
+"""The fields that say what a record is called, or a note's item."""
+
 _NAMED: Mapping[str, str] = MappingProxyType(
     {"item_id": "item_ids", "status_id": "status_ids", "user_id": "user_ids"}
 )
@@ -155,21 +158,23 @@ def _entry(row: _Row, names: Mapping[str, str]) -> Entry:
         verb=_VERBS.get(entry.action, entry.action),
         kind=_KINDS.get(entry.kind, entry.kind.lower()),
         name=_short(name),
-        fields=list(_fields(before, after, names, name)),
+        fields=list(_fields(before, after, names)),
     )
 
 
 def _fields(
-    before: Mapping[str, Any], after: Mapping[str, Any], names: Mapping[str, str], name: str
+    before: Mapping[str, Any], after: Mapping[str, Any], names: Mapping[str, str]
 ) -> Iterator[Field]:
     """Yield what is different, in the order of the record.
 
-    Of what was added or deleted, what is empty and what it is called says nothing.
+    Of what was added or deleted, what it is called is said already, and what it is not, is nothing.
     """
-    is_whole = not (before and after)
+    whole = {} if before and after else after or before
     for field in after or before:
         old, new = (_told(data.get(field), names) for data in (before, after))
-        if field in _UNSEEN or old == new or (is_whole and (old or new) in (name, "no")):
+        if field in _UNSEEN or old == new or whole.get(field) is False:
+            continue
+        if whole and field in _CALLED:
             continue
         label = LABELS.get(field) or field.removesuffix("_id").replace("_", " ").capitalize()
         yield Field(label, old, new)
