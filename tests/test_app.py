@@ -511,3 +511,9 @@ def test_an_answer_that_cannot_be_encoded_is_internal(content_type: str) -> None
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "correlation id" in answer.json()["message"]
     assert "object" not in answer.text
+
+
+def test_an_access_that_there_is_not_is_a_mistake() -> None:
+    """It is said in a sentence, as are mistakes in other options."""
+    with pytest.raises(UserMistake, match="public or private, not 'secret'"):
+        build_app(MemoryStore(), access="secret")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
 import socket
 import sqlite3
+import threading
 import time
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -472,3 +475,86 @@ def test_closing_ends_the_watch() -> None:
         return [task.get_name() for task in asyncio.all_tasks() if "statusthing" in task.get_name()]
 
     assert asyncio.run(main()) == []
+
+
+def test_nobody_waits_for_a_slow_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page comes, and is not taken for an old one, while the disk takes its time."""
+    is_ready = threading.Event()
+    monkeypatch.setattr(os, "fsync", lambda _: is_ready.wait(SECONDS))
+    app = build_app(MemoryStore(), cache_dir=tmp_path)
+
+    async def act(client: httpx.AsyncClient) -> list[str]:
+        pages = []
+        for name in ("first", "second"):
+            await app.st.items.add(name=name)
+            pages.append((await client.get("/")).text)
+            assert not (tmp_path / FILE).exists()
+        is_ready.set()
+        return pages
+
+    first, second = use(app, act)
+
+    assert "first" in first
+    assert "second" in second
+    assert "Last known status." not in second
+    assert b"second" in (tmp_path / FILE).read_bytes()
+
+
+# What it costs
+
+
+def test_looking_for_many_texts_fills_no_memory() -> None:
+    """What is kept of pages that strangers asked for has a limit, however large each is."""
+    app = build_app(MemoryStore())
+
+    async def act(client: httpx.AsyncClient) -> int:
+        for number in range(100):
+            await app.st.items.add(name=f"item {number}", description="x" * 2_000)
+        await client.get("/")
+        tracemalloc.start()
+        for number in range(200):  # of 200 kB each
+            await client.get("/", params={"q": "x" * (1 + number)})
+        return tracemalloc.get_traced_memory()[0]
+
+    try:
+        assert use(app, act) < 16 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+def test_event_loops_that_take_turns_have_one_watch_each() -> None:
+    """However often a program changes between two event loops, no more tasks remain."""
+    app = build_app(MemoryStore())
+    loops = [asyncio.new_event_loop() for _ in range(2)]
+
+    async def write_and_read(name: str) -> str:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
+            await app.st.items.add(name=name)
+            return (await client.get("/")).text
+
+    def watches() -> int:
+        return sum(task.get_name() == "statusthing-pages" for task in asyncio.all_tasks())
+
+    async def calm() -> None:
+        end = time.monotonic() + SECONDS
+        while watches() > 1:
+            assert time.monotonic() < end
+            await asyncio.sleep(0.005)
+
+    async def leave() -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    try:
+        loops[0].run_until_complete(app.st.store.open())
+        for number, loop in enumerate(loops * 5):
+            assert f"item {number}" in loop.run_until_complete(write_and_read(f"item {number}"))
+        for loop in loops:
+            loop.run_until_complete(calm())
+    finally:
+        for loop in loops:
+            loop.run_until_complete(leave())
+            loop.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -402,6 +403,31 @@ def test_no_text_becomes_more_than_text(payload: str) -> None:
 def test_notes_are_markdown(text: str, html: str) -> None:
     """CommonMark, with no HTML of its own, no images and no headings."""
     assert to_html(text).strip() == html
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["![" * 5000, "[" * 5000 + "]" * 5000, "\n".join(["a|" * 1600, "-|" * 1600, *"a" * 1700])],
+    ids=["images", "brackets", "table"],
+)
+def test_no_note_holds_everybody_up(text: str) -> None:
+    """What takes the square of its length otherwise keeps its signs, and nothing of it is lost."""
+    began = time.process_time()
+    html = to_html(text)
+
+    assert time.process_time() < began + 0.5
+    assert html.count("[") == text.count("[")
+    assert html.count("|") == text.count("|")
+
+
+def test_links_and_tables_of_a_usual_size_are_there() -> None:
+    """A hundred links and a table of a hundred rows are no burden."""
+    links = " ".join(f"[{number}](https://example.com/{number})" for number in range(100))
+    rows = "\n".join(f"| {number} | {'x | ' * 8}" for number in range(100))
+    html = to_html(f"{links}\n\n| a {'| b ' * 8}|\n{'|---' * 9}|\n{rows}")
+
+    assert html.count("<a ") == 100
+    assert html.count("<tr>") == 101
 
 
 # Colours

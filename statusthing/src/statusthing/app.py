@@ -90,12 +90,17 @@ def build_app(
         ids: see `StatusThing`.
 
     Raises:
-        UserMistake: one of `cors_origins` is not the origin of a page, one of `trusted_proxies` no
-            address, `cookie_name` not the name of a cookie, or `cache_dir` no folder that can be
-            written to.
+        UserMistake: `access` is none of these, one of `cors_origins` not the origin of a page, one
+            of `trusted_proxies` no address, `cookie_name` not the name of a cookie, or `cache_dir`
+            no folder that can be written to.
     """
+    try:
+        access = Access(access)
+    except ValueError as error:
+        msg = f"access must be public or private, not {access!r}"
+        raise UserMistake(msg) from error
     return App(
-        StatusThing(store, clock=clock, ids=ids, access=Access(access), devmode=devmode),
+        StatusThing(store, clock=clock, ids=ids, access=access, devmode=devmode),
         identify,
         defaults=defaults,
         migrate=migrate,

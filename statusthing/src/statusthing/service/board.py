@@ -30,6 +30,7 @@ from statusthing.model import (
 )
 from statusthing.service.checks import can_exist
 from statusthing.service.messages import SettingsView
+from statusthing.service.order import ordered
 from statusthing.service.settings import current, settings_view
 from statusthing.service.unit import existing
 from statusthing.store import Query, Transaction
@@ -106,7 +107,6 @@ def board(taken: datetime) -> Callable[[Transaction], Board]:
         notes: defaultdict[str, list[NoteView]] = defaultdict(list)
         for note in tx.find(Query(Note, newest_per=("item_id", NEWEST))):
             notes[note.item_id].append(note_view(note))
-        items = sorted(tx.find(Query(Item)), key=lambda item: item.position)  # stable: then age
         return Board(
             revision=tx.revision,
             public_revision=tx.public_revision,
@@ -119,7 +119,7 @@ def board(taken: datetime) -> Callable[[Transaction], Board]:
                     statuses[item.status_id] if item.status_id else None,
                     tuple(notes.get(item.id, ())),
                 )
-                for item in items
+                for item in ordered(tx.find(Query(Item)))
             ),
         )
 

@@ -41,6 +41,9 @@ _WORTHWHILE_BYTES = 1024
 _LARGE_BYTES = 64 * 1024
 """From this size on, another thread compresses: zlib does not hold the interpreter's lock."""
 
+_OVERHEAD_BYTES = 4 * 1024
+"""What an answer takes besides its body."""
+
 _LEVEL = 6
 
 _NOT_MODIFIED_HAS = frozenset(
@@ -59,6 +62,9 @@ class Kept(Response):
         cache_control: the header of that name.
         headers: further ones.
         compressed: the content as gzip; None if it is not worth it.
+
+    Attributes:
+        size: about how many bytes of memory it takes.
     """
 
     def __init__(
@@ -81,6 +87,7 @@ class Kept(Response):
             *_encoded(SECURITY.items()),
             *_encoded((headers or {}).items()),
         ]
+        self.size = _OVERHEAD_BYTES + len(body) + len(compressed or b"")
         self.plain = _Form(body, f'"{digest}"'.encode(), shared)
         self.gzip = self.plain
         if compressed is not None:

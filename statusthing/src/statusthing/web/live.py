@@ -73,6 +73,7 @@ class Live:
         self._right = st.now()  # when the snapshot was last known to be right
         self._refreshing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._shelving: asyncio.Task[None] | None = None
         board = shelf.load() if shelf is not None else None
         if board is not None:  # what an earlier process left, until the store has been asked
             self._snapshot = Snapshot(board, board.taken)
@@ -102,6 +103,8 @@ class Live:
         self._watching = self._refreshing = None
         for task in tasks:
             task.cancel()
+        if self._shelving is not None:  # it may end
+            tasks.append(self._shelving)
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def fresh(self) -> Snapshot | None:
@@ -170,11 +173,20 @@ class Live:
         self._snapshot = Snapshot(board)
         self._confirm(board.revision)
         self._publish(board.public_revision)
-        if self._shelf is not None:
-            await self._shelf.save(board)
+        if self._shelf is not None and (self._shelving is None or self._shelving.done()):
+            # Nobody waits for the disk.
+            self._shelving = asyncio.create_task(self._keep(self._shelf))
+
+    async def _keep(self, shelf: Shelf) -> None:
+        """Put the newest board on the shelf, and again if there is a newer one by then."""
+        kept = None
+        while (board := self.board) is not None and board is not kept:
+            await shelf.save(board)
+            kept = board
 
     async def _watch(self) -> None:
-        while True:
+        own = asyncio.current_task()
+        while self._watching is own:  # until another event loop has one of its own
             try:
                 await self._look()
                 await asyncio.sleep(LOOK_SECONDS)

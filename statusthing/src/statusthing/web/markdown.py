@@ -6,7 +6,7 @@ Headings become bold paragraphs: those of a page tell how it is laid out, and no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import nh3
@@ -36,18 +36,35 @@ def _end(*_: Any) -> str:
     return "</strong></p>\n"
 
 
-_MARKDOWN = MarkdownIt("js-default")
-_RULES: Mapping[str, Any] = {"image": _image, "heading_open": _begin, "heading_close": _end}
-_MARKDOWN.renderer.rules.update(  # type: ignore[attr-defined]
-    {name: rule.__get__(_MARKDOWN.renderer) for name, rule in _RULES.items() if name == "image"}
-    | {name: rule for name, rule in _RULES.items() if name != "image"}
-)
+def _markdown(*without: str) -> MarkdownIt:
+    """Make a parser that does not know some of the rules."""
+    markdown = MarkdownIt("js-default").disable(list(without))
+    for name, rule in {"image": _image, "heading_open": _begin, "heading_close": _end}.items():
+        markdown.add_render_rule(name, rule)
+    return markdown
+
+
+_MARKDOWN = _markdown()
+_PLAINER = _markdown("table", "link", "image")
+
+MOST_BRACKETS = 500
+"""With more opening ones than this, a text has no links: finding where one ends takes a time that
+grows with the square of their number."""
+
+MOST_CELLS = 4_000
+"""With more, a text has no tables: a row is as wide as the widest, however little is in it."""
 
 
 def to_html(text: str) -> Markup:
-    """Return a note's text as HTML that is safe in any page, without headings and images."""
+    """Return a note's text as HTML that is safe in any page, without headings and images.
+
+    One that would take long, while everybody waits, keeps the signs of its links and tables.
+    """
+    lines = text.splitlines()
+    cells = len(lines) * (1 + max((line.count("|") for line in lines), default=0))
+    is_costly = text.count("[") > MOST_BRACKETS or ("|" in text and cells > MOST_CELLS)
     html = nh3.clean(
-        _MARKDOWN.render(text),
+        (_PLAINER if is_costly else _MARKDOWN).render(text),
         tags=_TAGS,
         attributes=_ATTRIBUTES,
         url_schemes=_SCHEMES,

@@ -34,8 +34,11 @@ MANY = 12
 PREFIXES = 4
 """Under how many prefixes pages are kept ready."""
 
-PAGES = 256
-"""How many other pages are kept until something changes."""
+OTHERS_BYTES = 8 * 1024 * 1024
+"""How much the other pages may take that are kept until something changes.
+
+There is one for each text that anybody looks for, and each may be as large as the front page.
+"""
 
 _CORS = {"access-control-allow-origin": "*"}
 
@@ -60,6 +63,7 @@ class Pages:
         self._snapshot: Snapshot | None = None  # that the pages kept are of
         self._fronts: dict[str, Kept] = {}
         self._others: dict[Hashable, Kept] = {}
+        self._others_bytes = 0
         self._making: dict[Hashable, asyncio.Task[Kept]] = {}
         self._pieces: dict[str, dict[str, tuple[ItemView, Markup]]] = {}
         self._notes: dict[str, tuple[str, Markup]] = {}
@@ -148,6 +152,7 @@ class Pages:
             self._snapshot = snapshot
             self._fronts.clear()
             self._others.clear()
+            self._others_bytes = 0
         if self._renderer.reloads:
             self._pieces.clear()
         return snapshot
@@ -157,10 +162,12 @@ class Pages:
     ) -> Kept:
         async def keep_it() -> Kept:
             kept = await make()
-            if snapshot is self._snapshot:
-                if len(self._others) >= PAGES:
-                    del self._others[next(iter(self._others))]
+            if snapshot is self._snapshot and key not in self._others:
                 self._others[key] = kept
+                self._others_bytes += kept.size
+                while self._others_bytes > OTHERS_BYTES:
+                    oldest = self._others.pop(next(iter(self._others)))
+                    self._others_bytes -= oldest.size
             return kept
 
         return self._others.get(key) or await self._once((key, snapshot), keep_it)
