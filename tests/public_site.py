@@ -7,12 +7,15 @@ callers is printed first, and then what `tests.conftest.serving` waits for.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from tests.first_run import announce
+from tests.tokens import add_token
 
 from statusthing import build_app
 from statusthing.errors import StoreUnavailable
@@ -23,6 +26,7 @@ from statusthing.store import Transaction
 T = TypeVar("T")
 
 PREFIX = "/x/y"
+AWAY = Path("away")
 
 
 class Leaving(MemoryStore):
@@ -30,27 +34,19 @@ class Leaving(MemoryStore):
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run a unit that only reads."""
-        if Path("away").exists():
+        if os.access(AWAY, os.F_OK):
             raise StoreUnavailable("it is away")
         return await super().read(work)
 
 
-def announce(url: str) -> None:
-    """Print what the tests wait for."""
-    print("listening on", url, flush=True)  # noqa: T201 - for the tests
-    print("data in memory", flush=True)  # noqa: T201 - for the tests
-
-
 def main() -> None:
     """Make the application, and serve it."""
-    from tests.tokens import add_token  # noqa: PLC0415 - in the test's process it is not needed
-
     store = Leaving()
-    away = Path("away").exists()
-    Path("away").unlink(missing_ok=True)
+    is_away = AWAY.exists()
+    AWAY.unlink(missing_ok=True)
     token = asyncio.run(add_token(store))
-    if away:
-        Path("away").touch()
+    if is_away:
+        AWAY.touch()
     print("token", token, flush=True)  # noqa: T201 - for the tests
     app = build_app(store)
     host = Starlette(

@@ -14,7 +14,8 @@ import pytest
 from playwright.sync_api import Page, expect
 from tests.accessibility import LOOKED_AT, route_of, violations
 from tests.browser import NARROW, WIDE, save_screenshots
-from tests.conftest import SERVE, Server, serving, serving_store
+from tests.command import statusthing
+from tests.conftest import SERVE, Server, serving
 from tests.markup import html_errors
 from tests.public_site import PREFIX
 
@@ -64,9 +65,7 @@ def away(server: Server) -> Path:
 def call(server: Server, rpc: str, **fields: Any) -> dict[str, Any]:
     """Call the API, and return the answer."""
     with server.json() as client:
-        result = client(rpc, **fields)
-        assert result.code == "ok", result
-        return result.body
+        return client.ok(rpc, **fields)
 
 
 def add_item(server: Server, name: str, **fields: Any) -> str:
@@ -111,7 +110,7 @@ def wide(page: Page) -> int:
 def check(page: Page, name: str) -> list[str]:
     """Keep pictures of a page, and return what is wrong with it."""
     save_screenshots(page, f"public-{name}")
-    found = html_errors(page.request.get(page.url).text())
+    found = html_errors(page.request.get(page.url, headers={"accept": "text/html"}).text())
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
         found += [f"{name}, {scheme}: {each}" for each in violations(page)]
@@ -219,7 +218,7 @@ def test_the_keyboard_is_enough(server: Server, open_page: OpenPage) -> None:
     Their order is that of the page.
     """
     stock(server, 14)
-    page = open_page(server.url)
+    page = open_page(server.url, reduced_motion=True)  # where one goes, one is at once
     page.goto("/")
     page.keyboard.press("Tab")
     skip = page.get_by_role("link", name="Skip to the content")
@@ -348,12 +347,14 @@ def test_a_page_in_the_background_rests(server: Server, open_page: OpenPage) -> 
 
 def at_port(folder: Path, port: int) -> AbstractContextManager[Server]:
     """Run a server whose data stay, at a port."""
-    store = f"--store=sqlite:///{folder}/statusthing.db"
-    return serving_store(folder, *SERVE[:2], f"--addr=127.0.0.1:{port}", store)
+    token = (folder / "token").read_text()
+    return serving(folder, *SERVE[:2], f"--addr=127.0.0.1:{port}", token=token)
 
 
 def test_an_open_page_outlives_its_server(tmp_path: Path, open_page: OpenPage) -> None:
     """When it is there again, the page catches up by itself."""
+    made = statusthing(tmp_path, "token", "create", "tests", "--role=editor")
+    (tmp_path / "token").write_text(made.stdout.strip())
     with at_port(tmp_path, 0) as server:
         add_item(server, "API")
         page = open_page(server.url, allowed=[GONE])

@@ -47,7 +47,7 @@ def stylesheet(accent: str, colors: str) -> str | None:
     light, dark = legible(main, LIGHT), legible(main, DARK)
     lines = [
         f":root{{--accent:{main};--on-accent:{text_on(main)};--accent-text:{light}}}",
-        f"@media(prefers-color-scheme:dark){{:root{{--accent-text:{dark}}}}}",
+        f"@media screen and (prefers-color-scheme:dark){{:root{{--accent-text:{dark}}}}}",
         *(f".c-{each}{{background:#{each};color:{text_on('#' + each)}}}" for each in wanted),
     ]
     return "\n".join(lines) + "\n"
