@@ -4,7 +4,7 @@ It needs `statusthing`, `statusthing-sqlite`, `django` and `uvicorn`, or another
 
     python mount_in_django.py migrate
     python mount_in_django.py createsuperuser
-    uvicorn mount_in_django:application
+    uvicorn mount_in_django:application --timeout-graceful-shutdown 5
 
 Requests below `/status` go to StatusThing, and all others to Django. Everybody may read; who has
 signed in at `/login/`, and is staff, may write. StatusThing's data is in `statusthing.db`, and

@@ -2,7 +2,7 @@
 
 It needs `statusthing`, `statusthing-sqlite`, `fastapi` and `uvicorn`:
 
-    uvicorn mount_in_fastapi:app
+    uvicorn mount_in_fastapi:app --timeout-graceful-shutdown 5
 
 Everybody may read below `/status`, and whoever signs in may write. The routes of the application
 know the same users: `curl --user ada:lovelace http://localhost:8000/whoami`. The data is in

@@ -336,3 +336,25 @@ async def test_the_end_does_not_wait_for_what_was_just_written(turns: int) -> No
         await here.st.settings.update(title="The newest")
         for _ in range(turns):
             await asyncio.sleep(0)  # lets the event loop go round once
+
+
+@pytest.mark.parametrize(
+    ("base", "status"),
+    [
+        ("http://127.0.0.1:9000", 303),
+        ("http://localhost:9000", 303),
+        ("http://[::1]:9000", 303),
+        ("http://rebound.example:9000", 403),
+        ("http://127.0.0.1.example:9000", 403),
+    ],
+)
+@awaited
+async def test_no_other_sites_page_signs_in_to_a_devmode(base: str, status: int) -> None:
+    """Its name may lead to this machine, and everybody knows the password."""
+    async with place(devmode=True) as here, here.visitor(base=base, origin=base) as browser:
+        await here.st.accounts.make_developer()
+
+        answer = await browser.post("/admin/login", username="admin", password="password")
+
+        assert answer.status_code == status
+        assert ("set-cookie" in answer.headers) is (status == 303)

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 from tests.accessibility import LOOKED_AT, route_of, violations
 from tests.browser import save_screenshots
 from tests.conftest import SERVE, Server, serving
 from tests.visitor import PASSWORD
 
 OpenPage = Callable[..., Page]
+
+STALE = 3  # how often the store is away when a page is asked for
 
 NOTE = "The **database** is slow.\n\n- we look into it\n- more at `10:00`"
 
@@ -247,3 +249,28 @@ def check(page: Page, name: str) -> list[str]:
     page.set_viewport_size(size)
     page.emulate_media(color_scheme="light")
     return found
+
+
+def test_a_page_that_is_only_the_last_known_asks_again(site: Site, open_page: OpenPage) -> None:
+    """No event tells it that the store is back, where nothing has changed meanwhile."""
+    asked = []
+
+    def answer(route: Route) -> None:
+        asked.append(route.request.url)
+        html = route.fetch().text()
+        if len(asked) <= STALE:
+            html = html.replace(' id="live"', ' id="live" data-stale')
+        route.fulfill(body=html, content_type="text/html")
+
+    page = open_page(site.server.url)
+    page.clock.install()
+    page.route(f"{site.server.url}/", answer)
+    page.goto("/")
+    live = page.locator("#live")
+    for _ in range(STALE):
+        expect(live).to_have_attribute("data-stale", "")
+        with page.expect_request(f"{site.server.url}/"):
+            page.clock.run_for(12_000)
+
+    expect(live).not_to_have_attribute("data-stale", "")
+    assert len(asked) == STALE + 1

@@ -111,6 +111,7 @@ ALLOWED: dict[str, Imports] = {
             "access",
             "app",
             "errors",
+            "identity",
             "logformat",
             "memory",
             "model",

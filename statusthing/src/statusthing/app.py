@@ -75,7 +75,7 @@ def build_app(
             SchemaOutdated.
         devmode: serve gRPC reflection, and let the account live that `statusthing serve --devmode`
             makes; have pages follow edits of templates and assets, and tell where a template
-            failed.
+            failed. People then sign in at localhost or a loopback address only.
         cors_origins: the origins, such as "https://status.example.com", whose pages may make every
             call that their visitors may; pages of any other origin may only read.
         trusted_proxies: the addresses, or networks such as "10.0.0.0/8", of proxies whose

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
 
 from statusthing.access import ANONYMOUS, Origin, Principal
 from statusthing.asgi import Scope, correlation_id
@@ -143,6 +145,28 @@ def check_same_origin(scope: Scope) -> None:
         allowed = _header(scope, b"cookie") is None
     if not allowed:
         raise PermissionDenied("this request does not come from a page of this site")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address means this machine and nothing else."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def names_loopback(scope: Scope) -> bool:
+    """Return whether a request asks for this machine by a name of no other machine.
+
+    A page of another site can have its own name resolve to a loopback address, and is then of the
+    same origin as what answers there: https://en.wikipedia.org/wiki/DNS_rebinding
+    """
+    try:
+        return is_loopback(urlsplit(f"//{_header(scope, b'host') or ''}").hostname or "")
+    except ValueError:
+        return False
 
 
 def _header(scope: Scope, name: bytes) -> str | None:

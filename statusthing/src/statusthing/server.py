@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
-import ipaddress
 import logging
 import os
 import re
@@ -137,16 +136,6 @@ def host_and_port(addr: str) -> tuple[str, int]:
         text = f"the address must be HOST:PORT, such as 127.0.0.1:9000 or [::1]:9000, not {addr!r}"
         raise UserMistake(text)
     return match[1] or match[2], int(match[3])
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or address means this machine and nothing else."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def listen(addr: str) -> socket.socket:

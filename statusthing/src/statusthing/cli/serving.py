@@ -13,6 +13,7 @@ from statusthing.cli.failures import exit_codes
 from statusthing.cli.first_run import FirstRun
 from statusthing.cli.options import option, store_option
 from statusthing.errors import UserMistake
+from statusthing.identity import is_loopback
 from statusthing.registry import failures_named, open_store
 from statusthing.service import StatusThing
 from statusthing.store import Store
@@ -139,7 +140,7 @@ def serve(
         )
         raise UserMistake(msg)
     host, _ = server.host_and_port(addr)
-    if not server.is_loopback(host):
+    if not is_loopback(host):
         _check_reachable(
             addr, devmode=devmode, is_safe=bool(certfile or trusted_proxies) or insecure_http
         )

@@ -11,12 +11,13 @@ from statusthing import setup_file
 from statusthing.errors import (
     AlreadyExists,
     InvalidArgument,
+    PermissionDenied,
     RequestError,
     TooBusy,
     TooManyAttempts,
     Unauthenticated,
 )
-from statusthing.identity import origin_of
+from statusthing.identity import names_loopback, origin_of
 from statusthing.service.credentials import LONGEST
 from statusthing.web.admin.editing import Form, refused
 from statusthing.web.failures import sentence
@@ -26,6 +27,7 @@ from statusthing.web.urls import prefix_of, quoted
 
 _OWN_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*")  # printable ASCII without a backslash
 _SEE_OTHER = 303
+_ONLY_HERE = "with devmode, sign in at localhost or at a loopback address, such as 127.0.0.1"
 
 _NOT_SIGNED_IN: dict[type[RequestError], int] = {
     Unauthenticated: 401,
@@ -58,7 +60,13 @@ async def sign_in_page(site: Site, request: Request) -> Response:
 
 
 async def sign_in(site: Site, request: Request) -> Response:
-    """Sign somebody in, with a new session."""
+    """Sign somebody in, with a new session.
+
+    In devmode there may be an account that everybody knows the password of, so that a page of
+    another site would sign in with it, if it could make its name resolve to this machine.
+    """
+    if site.devmode and not names_loopback(request.scope):
+        raise PermissionDenied(_ONLY_HERE)
     form = await read_form(request)
     following = own_path(form.get("next", ""), prefix_of(request.scope))
     username = form.get("username", "")

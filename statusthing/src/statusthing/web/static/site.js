@@ -26,7 +26,7 @@
 
   // An open page follows what changes.
   function follow(live) {
-    let source, timer, fetching, wanted, failures = 0, fetched = 0;
+    let source, timer, again, fetching, wanted, failures = 0, fetched = 0;
     const announcer = document.getElementById("announcer");
     const here = () => document.getElementById("live");
 
@@ -48,7 +48,12 @@
         if (event.data !== here().dataset.revision) refresh();
       };
       source.onerror = () => { close(); back(open); };
-      if ("stale" in here().dataset) setTimeout(() => { if (source) refresh(); }, 5000 + 5000 * Math.random());
+      recheck();
+    }
+    // No event tells that what was last known is right again.
+    function recheck() {
+      clearTimeout(again);
+      if ("stale" in here().dataset) again = setTimeout(() => { if (source) refresh(); }, 5000 + 5000 * Math.random());
     }
     function close() {
       clearTimeout(timer);
@@ -71,6 +76,7 @@
       }
       fetching = false;
       if (wanted) refresh();
+      else recheck();
     }
     function replace(page) {
       if (!page.getElementById("live")) return;
