@@ -375,7 +375,7 @@ def test_devmode_is_for_this_machine_only(
 
     assert ended.returncode == 2
     assert is_one_clear_line(ended.stderr), ended.stderr
-    assert "with --devmode, which has an account that everybody knows" in ended.stderr
+    assert "account that everybody knows the password of" in ended.stderr
 
 
 @pytest.mark.parametrize(
