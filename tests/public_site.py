@@ -22,11 +22,20 @@ from statusthing.errors import StoreUnavailable
 from statusthing.memory import MemoryStore
 from statusthing.server import run
 from statusthing.store import Transaction
+from statusthing.web.settings import PageSettings
 
 T = TypeVar("T")
 
 PREFIX = "/x/y"
 AWAY = Path("away")
+SETTINGS = PageSettings(
+    title="Example",
+    description="How our services are, and what we do about it.",
+    logo_url="data:image/svg+xml,<svg%20xmlns='http://www.w3.org/2000/svg'%20viewBox='0,0,9,9'>"
+    "<circle%20cx='4.5'%20cy='4.5'%20r='4'%20fill='teal'/></svg>",
+    links="Help https://example.com/help\nWrite to us mailto:help@example.com",
+    footer="Example Ltd, since 1999",
+)
 
 
 class Leaving(MemoryStore):
@@ -48,7 +57,7 @@ def main() -> None:
     if is_away:
         AWAY.touch()
     print("token", token, flush=True)  # noqa: T201 - for the tests
-    app = build_app(store)
+    app = build_app(store, settings=SETTINGS)
     host = Starlette(
         routes=[Mount(PREFIX, app), Mount("", app)],
         lifespan=lambda _: app,

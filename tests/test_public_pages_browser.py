@@ -274,7 +274,7 @@ def test_an_open_page_follows(server: Server, open_page: OpenPage) -> None:
     call(server, "UpdateItem", item_id=api, status_id=down)
     expect(page.get_by_role("heading", level=1)).to_have_text("1 of 2 is down")
     expect(live).to_have_text("1 of 2 is down")
-    expect(page).to_have_title("1 of 2 is down · Status")
+    expect(page).to_have_title("1 of 2 is down · Example")
     expect(page.locator("#favicon")).to_have_attribute("href", re.compile("icon-down"))
     # The colour of a status that was not there when the page was loaded.
     red = "getComputedStyle(document.querySelector('.badge')).backgroundColor === 'rgb(255, 0, 0)'"
