@@ -370,7 +370,7 @@ def running_routes(app: Any) -> set[str]:
     return {
         f"{method} {route.path}"
         for route in app._router.routes  # noqa: SLF001 - there is no other list of them
-        for method in route.methods
+        for method in getattr(route.endpoint, "rows", None) or route.methods
     }
 
 

@@ -14,7 +14,7 @@ from statusthing import build_app, limits
 from statusthing.app import App
 from statusthing.asgi import STOPPING
 from statusthing.memory import MemoryStore
-from statusthing.web import events, templates
+from statusthing.web import events, renderer, templates
 
 if TYPE_CHECKING:
     from tests.conftest import Server
@@ -201,6 +201,7 @@ def test_the_command_stops_while_pages_listen(serve: Serve) -> None:
 def test_a_page_comes_anew_after_an_edit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """In devmode, a page is told that a file was edited."""
     monkeypatch.setattr(templates, "FOLDER", tmp_path)
+    monkeypatch.setattr(renderer, "FOLDER", tmp_path)
 
     async def act(app: App) -> list[str]:
         async with listening(app, "/devmode/reloads") as listener:
@@ -216,8 +217,6 @@ def test_an_installed_package_says_why_pages_do_not_follow_edits(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without sources there is nothing to edit, and no stream that waits for it."""
-    from statusthing.web import renderer  # noqa: PLC0415 - its FOLDER is what is patched
-
     monkeypatch.setattr(renderer, "FOLDER", Path("/lib/site-packages/statusthing/web/templates"))
 
     async def act(app: App) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -18,12 +18,12 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from statusthing import StatusKind, build_app
+from statusthing import StatusKind, build_app, limits
 from statusthing.access import PERMISSIONS
 from statusthing.colors import LEGIBLE, NAMED, canonical, contrast, legible, text_on
 from statusthing.errors import InvalidArgument
 from statusthing.memory import MemoryStore
-from statusthing.web import assets, templates
+from statusthing.web import assets, renderer, templates
 from statusthing.web.headline import KINDS, Headline, Level, headline
 from statusthing.web.markdown import to_html
 from statusthing.web.routes import ROUTES
@@ -587,6 +587,7 @@ def test_a_template_that_fails_says_where_in_devmode_only(
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(source.read_bytes())
     monkeypatch.setattr(templates, "FOLDER", tmp_path)
+    monkeypatch.setattr(renderer, "FOLDER", tmp_path)
     piece = tmp_path / "public" / "front.html"
     piece.write_text(piece.read_text() + "{% block foot %}{% endblock %}")
 
@@ -609,6 +610,7 @@ def test_pages_follow_edits_in_devmode(monkeypatch: pytest.MonkeyPatch, tmp_path
             copy.parent.mkdir(exist_ok=True, parents=True)
             copy.write_bytes(source.read_bytes())
     monkeypatch.setattr(templates, "FOLDER", tmp_path / "templates")
+    monkeypatch.setattr(renderer, "FOLDER", tmp_path / "templates")
     monkeypatch.setattr(assets, "FOLDER", tmp_path / "static")
 
     async def act(_: Any, client: httpx.AsyncClient) -> tuple[str, str, str]:
@@ -626,6 +628,50 @@ def test_pages_follow_edits_in_devmode(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert "Skip all this now" not in before
     assert "Skip all this now" in after
     assert css == "body { color: red }"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/", "GET, HEAD"),
+        ("PUT", "/items/x", "GET, HEAD"),
+        ("DELETE", "/healthz", "GET, HEAD"),
+        ("OPTIONS", "/readyz", "GET, HEAD"),
+        ("PATCH", "/setup", "GET, HEAD, POST"),
+        ("PUT", "/admin/login", "GET, HEAD, POST"),
+        ("GET", "/admin/logout", "POST"),
+    ],
+)
+def test_another_method_is_refused_with_those_that_there_are(
+    method: str, path: str, allowed: str
+) -> None:
+    """Programs get the API's error object, and browsers a page."""
+
+    async def act(_: Any, client: httpx.AsyncClient) -> tuple[httpx.Response, httpx.Response]:
+        html = {"accept": "text/html"}
+        return await client.request(method, path), await client.request(method, path, headers=html)
+
+    program, browser = use(act)
+
+    assert (program.status_code, browser.status_code) == (405, 405)
+    assert program.headers["allow"] == browser.headers["allow"] == allowed
+    assert program.json() == {"code": "unimplemented", "message": f"This address takes {allowed}."}
+    assert browser.headers["content-type"] == "text/html; charset=utf-8"
+
+
+def test_a_form_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sends half of one is told so, instead of being cut off."""
+    monkeypatch.setattr(limits, "BODY_SECONDS", 0.01)
+
+    async def half() -> AsyncIterator[bytes]:
+        yield b"username="
+        await asyncio.Event().wait()
+
+    async def act(_: Any, client: httpx.AsyncClient) -> httpx.Response:
+        form = {"content-type": "application/x-www-form-urlencoded"}
+        return await client.post("/admin/login", content=half(), headers=form)
+
+    assert use(act).status_code == 408
 
 
 def test_every_row_names_what_guards_it() -> None:

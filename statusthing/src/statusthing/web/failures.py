@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import Scope
 
-from statusthing import errors
+from statusthing import errors, limits
 from statusthing.asgi import correlation_id, mounted_path
 from statusthing.web.answers import SECURITY, UNKEPT
-from statusthing.web.forms import LABELS, SECRET
+from statusthing.web.forms import LABELS, SECRET, FormTooSlow
 from statusthing.web.site import Site
 from statusthing.web.templates import where
 from statusthing.web.urls import prefix_of, quoted
@@ -24,6 +24,18 @@ _log = logging.getLogger("statusthing.web")
 
 class Missing(errors.RequestError):
     """There is no such page."""
+
+
+class WrongMethod(errors.RequestError):
+    """The page is there, but not for this method of HTTP.
+
+    Args:
+        allowed: the methods that it is there for.
+    """
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self.allowed = ", ".join(sorted(allowed))
+        super().__init__(f"this address takes {self.allowed}")
 
 
 class Failure(NamedTuple):
@@ -48,6 +60,7 @@ _CODES = MappingProxyType(
         401: "unauthenticated",
         403: "permission_denied",
         404: "not_found",
+        405: "unimplemented",
         503: "unavailable",
     }
 )
@@ -66,6 +79,12 @@ _AWAY = Failure(
 
 FAILURES: Mapping[type[Exception], Failure] = MappingProxyType(
     {
+        WrongMethod: Failure(405, "This cannot be done here", ""),
+        FormTooSlow: Failure(
+            408,
+            "The form took too long to arrive",
+            f"It has to be here within {limits.BODY_SECONDS:g} seconds.",
+        ),
         Missing: Failure(
             404, "There is no such page", "It may have been moved, or the address has a mistake."
         ),
@@ -109,8 +128,7 @@ def failed(site: Site, request: Request, error: Exception) -> Response:
         query = f"?{request.url.query}" if request.url.query else ""
         signing_in = site.url(request)("sign_in_page", query={"next": here + query})
         return RedirectResponse(signing_in, _SEE_OTHER, {"cache-control": UNKEPT})
-    found = next((FAILURES[each] for each in type(error).__mro__ if each in FAILURES), None)
-    detail = ""
+    found, detail = _told(request, error), ""
     if found is None:
         id = correlation_id.get()
         _log.error(
@@ -119,25 +137,10 @@ def failed(site: Site, request: Request, error: Exception) -> Response:
         text = f"The operator can find out why with this id: {id}"
         found = Failure(500, "Something went wrong here", text)
         detail = where(error) if site.devmode else ""
-    elif found is _AWAY:
-        _log.error("the store cannot serve: %s", errors.with_cause(error))
-        if request.method == "POST":
-            found = found._replace(
-                title="The data cannot be reached right now",
-                text="Reload this page in a moment: your browser then sends the form again.",
-            )
-    elif isinstance(error, errors.InvalidArgument) and request.method == "POST":
-        found = Failure(400, "This form cannot be read", sentence(error))
-    elif isinstance(error, errors.PermissionDenied):
-        found = found._replace(text=found.text or sentence(error))
-    elif isinstance(error, errors.NotFound) and _typed(request):
-        found = found._replace(
-            title="This does not exist any more",
-            text="Somebody else has deleted it, perhaps while you were editing it.",
-        )
-    if request.url.path.endswith(".json"):
+    is_program = isinstance(error, WrongMethod) and not wants_html(request.scope)
+    if is_program or request.url.path.endswith(".json"):
         return JSONResponse(
-            {"code": _CODES.get(found.status, "internal"), "message": found.title},
+            {"code": _CODES.get(found.status, "internal"), "message": found.text or found.title},
             found.status,
             {"cache-control": UNKEPT, **SECURITY, **found.headers},
         )
@@ -160,6 +163,30 @@ def failed(site: Site, request: Request, error: Exception) -> Response:
             status_code=found.status,
             headers={"cache-control": UNKEPT, **SECURITY, **found.headers},
         )
+
+
+def _told(request: Request, error: Exception) -> Failure | None:
+    """Return how an error is told to whoever made the request; None for a defect."""
+    found = next((FAILURES[each] for each in type(error).__mro__ if each in FAILURES), None)
+    if found is _AWAY:
+        _log.error("the store cannot serve: %s", errors.with_cause(error))
+        if request.method == "POST":
+            return found._replace(
+                title="The data cannot be reached right now",
+                text="Reload this page in a moment: your browser then sends the form again.",
+            )
+    elif isinstance(error, errors.InvalidArgument) and request.method == "POST":
+        return Failure(400, "This form cannot be read", sentence(error))
+    elif isinstance(error, WrongMethod) and found:
+        return found._replace(text=sentence(error), headers={"allow": error.allowed})
+    elif isinstance(error, errors.PermissionDenied) and found:
+        return found._replace(text=found.text or sentence(error))
+    elif isinstance(error, errors.NotFound) and found and _typed(request):
+        return found._replace(
+            title="This does not exist any more",
+            text="Somebody else has deleted it, perhaps while you were editing it.",
+        )
+    return found
 
 
 def _typed(request: Request) -> list[tuple[str, str]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
 from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect, Request
 
-from statusthing.errors import InvalidArgument
+from statusthing import limits
+from statusthing.errors import InvalidArgument, RequestError
 from statusthing.model import Role
 
 MOST_BYTES = 512 * 1024
@@ -59,6 +61,10 @@ SECRET = frozenset({"password", "current_password", "new_password", "token"})
 """The fields that are never shown again."""
 
 
+class FormTooSlow(RequestError):
+    """A form took too long to arrive."""
+
+
 async def read_form(request: Request) -> Mapping[str, str]:
     """Return the fields of a form, of several with one name the last.
 
@@ -67,6 +73,7 @@ async def read_form(request: Request) -> Mapping[str, str]:
 
     Raises:
         InvalidArgument: it is no form, or too large.
+        FormTooSlow: it has not come within `limits.BODY_SECONDS`.
     """
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != _TYPE:
@@ -74,18 +81,22 @@ async def read_form(request: Request) -> Mapping[str, str]:
     most = FEW_BYTES if request.state.principal.role is Role.ANYBODY else MOST_BYTES
     body = bytearray()
     try:
-        async for part in request.stream():
-            body += part
-            if len(body) > most:
-                raise InvalidArgument("", f"the form is larger than {most} bytes")
+        async with asyncio.timeout(limits.BODY_SECONDS):
+            async for part in request.stream():
+                body += part
+                if len(body) > most:
+                    raise InvalidArgument("", f"the form is larger than {most} bytes")
+    except TimeoutError as error:
+        raise FormTooSlow from error
     except ClientDisconnect as error:
         raise InvalidArgument("", "the form did not arrive") from error
+    if body.count(b"&") >= MOST_FIELDS:
+        raise InvalidArgument("", f"the form has more than {MOST_FIELDS} fields")
     try:
         pairs = parse_qsl(
             body.decode("ascii"),
             keep_blank_values=True,
             errors="strict",
-            max_num_fields=MOST_FIELDS,
         )
     except ValueError as error:
         raise InvalidArgument("", "the form cannot be read: it has to be UTF-8") from error

@@ -7,7 +7,7 @@ that extends `layout.html`. Handlers and templates write URLs by the name of a r
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -27,7 +27,7 @@ from statusthing.web.admin import (
     tokens,
     users,
 )
-from statusthing.web.failures import Missing, failed, wants_html
+from statusthing.web.failures import Missing, WrongMethod, failed, wants_html
 from statusthing.web.site import Site
 
 Handler = Callable[[Site, Request], Awaitable[Response]]
@@ -124,24 +124,44 @@ PATHS = {row.name: row.path for row in ROUTES}
 
 
 def routes(site: Site) -> list[Route]:
-    """Return the routes of a site."""
-    return [
-        Route(row.path, _endpoint(site, row), name=row.name, methods=list(row.methods))
-        for row in ROUTES
-    ]
+    """Return the routes of a site: one for each path, whatever its methods."""
+    by_path: dict[str, dict[str, Row]] = {}
+    for row in ROUTES:
+        by_path.setdefault(row.path, {}).update(dict.fromkeys(row.methods, row))
+    return [Route(path, _Address(site, rows)) for path, rows in by_path.items()]
 
 
-def _endpoint(site: Site, row: Row) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
+class _Address:
+    """Answers the requests for one path.
+
+    Args:
+        site: whose.
+        rows: what answers, by method.
+
+    Attributes:
+        rows: as given.
+    """
+
+    def __init__(self, site: Site, rows: Mapping[str, Row]) -> None:
+        self.rows = rows
+        self._site = site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        answer = await self._answer(request)
+        await answer(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        row = self.rows.get(request.method)
+        if row is None:
+            return failed(self._site, request, WrongMethod(self.rows))
         try:
-            request.state.principal = await _admitted(site, row, request)
+            request.state.principal = await _admitted(self._site, row, request)
             if row.known:
-                await site.look()
-            return await row.handler(site, request)
+                await self._site.look()
+            return await row.handler(self._site, request)
         except Exception as error:  # noqa: BLE001 - each becomes a page
-            return failed(site, request, error)
-
-    return endpoint
+            return failed(self._site, request, error)
 
 
 async def _admitted(site: Site, row: Row, request: Request) -> Principal:
