@@ -352,7 +352,7 @@ async def test_the_end_does_not_wait_for_what_was_just_written(turns: int) -> No
 async def test_no_other_sites_page_signs_in_to_a_devmode(base: str, status: int) -> None:
     """Its name may lead to this machine, and everybody knows the password."""
     async with place(devmode=True) as here, here.visitor(base=base, origin=base) as browser:
-        await here.st.accounts.make_developer()
+        await here.st.setup.make_developer()
 
         answer = await browser.post("/admin/login", username="admin", password="password")
 

@@ -337,7 +337,7 @@ async def test_a_user_who_changed_is_not_deleted_unseen() -> None:
 async def test_the_account_for_development_is_told_apart(*, devmode: bool) -> None:
     """It is everybody's in a devmode, and dead outside of one."""
     async with place(devmode=devmode) as here, here.signed_in(await here.add("ada")) as ada:
-        await here.st.accounts.make_developer()
+        await here.st.setup.make_developer()
 
         page = (await ada.get("/admin/users")).text
 

@@ -93,7 +93,7 @@ def test_the_link_is_in_a_file_of_its_owner(run: Run, tmp_path: Path) -> None:
         assert found[1] not in server.log.read_text()
         assert found[0].startswith(server.url)
         assert oct(mode) == "0o600"
-        over(tmp_path, lambda st: st.accounts.check_setup(found[1]))
+        over(tmp_path, lambda st: st.setup.check(found[1]))
 
     assert not file.exists()
     assert [path.name for path in tmp_path.glob(".*")] == []
@@ -108,7 +108,7 @@ def test_the_link_is_dead_once_there_is_an_admin(run: Run, tmp_path: Path) -> No
         add_admin(tmp_path)
 
         with pytest.raises(NotFound):
-            over(tmp_path, lambda st: st.accounts.check_setup(found[1]))
+            over(tmp_path, lambda st: st.setup.check(found[1]))
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.EDITOR, Role.ADMIN])

@@ -54,7 +54,7 @@ async def test_only_the_digest_of_a_secret_is_stored(tmp_path: Path) -> None:
     async with place(open_store(f"sqlite:///{file}")) as here:
         user = await here.person()
         secret = await here.accounts.sign_in("ada", PASSWORD)
-        link = await here.accounts.setup_link()
+        link = await here.st.setup.link()
 
         found = await here.found(Session, user_id=user.id)
         data = bytes_in(tmp_path)

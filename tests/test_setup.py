@@ -29,7 +29,7 @@ from statusthing.errors import (
 )
 from statusthing.memory import MemoryStore
 from statusthing.model import Session, SetupLink, Token, User
-from statusthing.service.accounts import DEVELOPER, DEVELOPERS_PASSWORD
+from statusthing.service.setup import DEVELOPER, DEVELOPERS_PASSWORD
 from statusthing.store import Store
 
 Urls = dict[str, Callable[[Path, pytest.FixtureRequest], AbstractContextManager[str]]]
@@ -46,7 +46,7 @@ async def link_of(here: Place) -> str:
 
 async def set_up(here: Place, secret: str, username: str = "ada") -> str:
     """Make the first admin."""
-    return await here.accounts.set_up(
+    return await here.st.setup.complete(
         secret, username=username, email_address="ada@example.com", password=PASSWORD
     )
 
@@ -56,7 +56,7 @@ async def test_a_link_makes_an_admin_and_signs_them_in() -> None:
     """All links are gone in the same unit, and no other admin can be made."""
     async with place() as here:
         first, second = await link_of(here), await link_of(here)
-        assert await here.accounts.is_set_up() is False
+        assert await here.st.setup.is_done() is False
         before = (await here.revisions())[0]
 
         secret = await set_up(here, first)
@@ -70,11 +70,11 @@ async def test_a_link_makes_an_admin_and_signs_them_in() -> None:
         )
         assert (await here.revisions())[0] == before + 1
         assert await here.found(SetupLink) == []
-        assert await here.accounts.is_set_up() is True
+        assert await here.st.setup.is_done() is True
         assert await here.st.setup_link() is None
         for old in first, second:
             with pytest.raises(NotFound):
-                await here.accounts.check_setup(old)
+                await here.st.setup.check(old)
             with pytest.raises(NotFound):
                 await set_up(here, old, "eve")
 
@@ -96,12 +96,12 @@ async def test_a_link_works_for_24_hours() -> None:
     async with place() as here:
         secret = await link_of(here)
         here.clock.pass_by(hours=23, minutes=59, seconds=59)
-        await here.accounts.check_setup(secret)
+        await here.st.setup.check(secret)
 
         here.clock.pass_by(seconds=1)
 
         with pytest.raises(SetupLinkInvalid):
-            await here.accounts.check_setup(secret)
+            await here.st.setup.check(secret)
         with pytest.raises(SetupLinkInvalid):
             await set_up(here, secret)
         here.clock.pass_by(seconds=1)
@@ -118,7 +118,7 @@ async def test_a_wrong_link_is_refused_before_anything_else(secret: str) -> None
         (stored,) = await here.found(SetupLink)
         for token in (secret, stored.id):
             with counted() as hashes, pytest.raises(SetupLinkInvalid):
-                await here.accounts.set_up(
+                await here.st.setup.complete(
                     token, username="", email_address="nonsense", password=""
                 )
             assert (hashes.made, hashes.verified) == (0, 0)
@@ -135,7 +135,7 @@ async def test_a_form_with_a_mistake_leaves_the_link_as_it_was() -> None:
             ("ada", "", "password"),
         ):
             with pytest.raises(InvalidArgument):
-                await here.accounts.set_up(
+                await here.st.setup.complete(
                     secret, username=username, email_address=email, password=password
                 )
 
@@ -238,7 +238,7 @@ async def test_a_store_that_is_away_never_opens_setup(*, is_set_up: bool) -> Non
             with pytest.raises(StoreUnavailable):
                 await here.st.setup_link()
             with pytest.raises(StoreUnavailable):
-                await here.accounts.is_set_up()
+                await here.st.setup.is_done()
 
             store.away = False
             again = await client.get("/setup", params={"token": secret})
@@ -345,7 +345,7 @@ async def test_the_last_admin_stays() -> None:
             ):
                 with pytest.raises(LastAdmin):
                     await attempt
-        assert await here.accounts.is_set_up() is True
+        assert await here.st.setup.is_done() is True
 
 
 @awaited
@@ -353,13 +353,13 @@ async def test_a_development_account_lives_in_devmode_only() -> None:
     """Elsewhere its password, its sessions and its tokens are dead, and setup is not done."""
     store, clock = MemoryStore(), Clock()
     async with place(store, clock=clock, devmode=True) as here:
-        assert await here.accounts.make_developer() is True
-        assert await here.accounts.make_developer() is True
+        assert await here.st.setup.make_developer() is True
+        assert await here.st.setup.make_developer() is True
         session = await here.accounts.sign_in(DEVELOPER, DEVELOPERS_PASSWORD)
         developer = await here.accounts.by_session(session)
         token = await here.st.tokens.add(name="dev", role=Role.ADMIN, principal=developer)
         assert (await here.accounts.by_token(token.secret)).role is Role.ADMIN
-        assert await here.accounts.is_set_up() is True
+        assert await here.st.setup.is_done() is True
 
     async with place(store, clock=clock) as here:
         for attempt in (
@@ -372,7 +372,7 @@ async def test_a_development_account_lives_in_devmode_only() -> None:
         ):
             with pytest.raises(Unauthenticated):
                 await attempt
-        assert await here.accounts.is_set_up() is False
+        assert await here.st.setup.is_done() is False
         assert await here.st.setup_link() is not None
 
 
@@ -381,7 +381,7 @@ async def test_a_real_admin_may_take_the_name_of_the_development_account() -> No
     """Its account goes with all that belongs to it, and the name has the new password only."""
     store, clock = MemoryStore(), Clock()
     async with place(store, clock=clock, devmode=True) as here:
-        await here.accounts.make_developer()
+        await here.st.setup.make_developer()
         session = await here.accounts.sign_in(DEVELOPER, DEVELOPERS_PASSWORD)
         developer = await here.accounts.by_session(session)
         await here.st.tokens.add(name="dev", role=Role.ADMIN, principal=developer)
@@ -393,7 +393,7 @@ async def test_a_real_admin_may_take_the_name_of_the_development_account() -> No
         assert await here.found(Token) == []
 
     async with place(store, clock=clock, devmode=True) as here:
-        assert await here.accounts.make_developer() is False
+        assert await here.st.setup.make_developer() is False
         with pytest.raises(Unauthenticated):
             await here.accounts.sign_in(DEVELOPER, DEVELOPERS_PASSWORD)
         with pytest.raises(Unauthenticated):
@@ -407,7 +407,7 @@ async def test_a_viewer_of_that_name_is_not_taken_for_a_developer() -> None:
     async with place(devmode=True) as here:
         user = await here.person(DEVELOPER, Role.VIEWER)
 
-        assert await here.accounts.make_developer() is False
+        assert await here.st.setup.make_developer() is False
 
         assert await here.user(user.id) == user
         with pytest.raises(PermissionDenied):

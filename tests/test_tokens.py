@@ -296,7 +296,7 @@ async def test_a_token_of_the_command_line_belongs_to_nobody() -> None:
         principal = await here.accounts.by_token(added.secret)
 
         assert (principal.user_id, added.token.user_id) == ("", "")
-        assert await here.accounts.is_set_up() is False
+        assert await here.st.setup.is_done() is False
         assert await here.st.setup_link() is not None
         with pytest.raises(PermissionDenied), counted() as hashes:
             await here.st.users.change_password(

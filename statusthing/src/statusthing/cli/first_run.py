@@ -17,7 +17,7 @@ from statusthing import setup_file
 from statusthing.errors import StatusThingError, StoreClosed, with_cause
 from statusthing.registry import failures_named
 from statusthing.service import StatusThing
-from statusthing.service.accounts import DEVELOPER, DEVELOPERS_PASSWORD, SETUP_FOR
+from statusthing.service.setup import DEVELOPER, DEVELOPERS_PASSWORD, SETUP_FOR
 
 _log = logging.getLogger("statusthing.setup")
 
@@ -89,7 +89,7 @@ class FirstRun:
 
     @staticmethod
     async def _make_developer(st: StatusThing) -> None:
-        if await st.accounts.make_developer():
+        if await st.setup.make_developer():
             _log.warning(
                 'development account: sign in as %s with the password "%s"; it is dead without '
                 "--devmode",

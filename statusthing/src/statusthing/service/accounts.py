@@ -1,4 +1,4 @@
-"""Signing in and out, who a secret belongs to, and making the first admin.
+"""Signing in and out, and who a secret belongs to.
 
 These are no operations of the API: a browser signs in, and is then known by its session. What has
 to be hashed is hashed outside of units of work; a unit looks again whether what was found out
@@ -15,16 +15,14 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from statusthing.access import HERE, Origin, Principal, Role
+from statusthing.access import HERE, Origin, Principal
 from statusthing.errors import (
     InvalidArgument,
-    NotFound,
     PermissionDenied,
-    SetupLinkInvalid,
     StoreError,
     Unauthenticated,
 )
-from statusthing.model import Session, SetupLink, Token, TokenUse, User
+from statusthing.model import Session, Token, TokenUse, User
 from statusthing.service import checks, credentials, throttle
 from statusthing.service.credentials import digest
 from statusthing.service.messages import (
@@ -34,9 +32,8 @@ from statusthing.service.messages import (
     UpdateUserRequest,
 )
 from statusthing.service.passwords import Passwords
-from statusthing.service.passwords import password as good_password
 from statusthing.service.unit import Unit
-from statusthing.service.users import MOST_SESSIONS, own_account, remove_user, sets_password
+from statusthing.service.users import MOST_SESSIONS, own_account, sets_password
 from statusthing.store import Query, Range, Store, Transaction
 
 T = TypeVar("T")
@@ -49,12 +46,6 @@ SEEN_EVERY = timedelta(minutes=1)
 
 USE_KEPT_FOR = timedelta(days=400)
 """How long it is known when a token was used last."""
-
-SETUP_FOR = timedelta(hours=24)
-"""How long a setup link works."""
-
-DEVELOPER = "admin"
-DEVELOPERS_PASSWORD = "password"  # noqa: S105 - everybody's, and dead outside of devmode
 
 _MOST_KNOWN = 1_024
 _MOST_AGENT = 300
@@ -95,6 +86,9 @@ class Accounts:
         ids: returns an id that no record has.
         write: runs a unit of work that logs.
         devmode: whether the account for development is alive.
+
+    Attributes:
+        passwords: makes and verifies hashes.
     """
 
     def __init__(
@@ -111,7 +105,7 @@ class Accounts:
         self._ids = ids
         self._write = write
         self._devmode = devmode
-        self._passwords = Passwords()
+        self.passwords = Passwords()
         self._known: dict[_Shown, _Known] = {}
         self._unfinished: set[asyncio.Task[Any]] = set()
 
@@ -199,9 +193,9 @@ class Accounts:
         """Hash, and verify, the passwords that an operation is about."""
         if isinstance(request, ChangePasswordRequest):
             proven = await self._prove(principal, request.current_password, origin)
-            return Hashes(await self._passwords.hash(request.new_password), proven)
+            return Hashes(await self.passwords.hash(request.new_password), proven)
         if isinstance(request, (AddUserRequest, UpdateUserRequest)) and sets_password(request):
-            return Hashes(await self._passwords.hash(request.password))
+            return Hashes(await self.passwords.hash(request.password))
         return Hashes()
 
     async def _prove(self, principal: Principal, current: str, origin: Origin) -> str:
@@ -225,10 +219,10 @@ class Accounts:
         alive = user is not None and credentials.may_sign_in(user, devmode=self._devmode)
 
         async def verify() -> bool:
-            async with self._passwords.turn():
+            async with self.passwords.turn():
                 # Again: those who went before may have failed.
                 await self._store.read(check)
-                right = await self._passwords.verify(password, user.password_hash if user else None)
+                right = await self.passwords.verify(password, user.password_hash if user else None)
                 if right and alive:
                     return True
                 id = self._ids()
@@ -263,23 +257,23 @@ class Accounts:
             TooManyAttempts: there were too many of these.
             TooBusy: too many passwords are being verified.
         """
-        user = await self._store.read(lambda tx: _by_name(tx, username))
+        user = await self._store.read(lambda tx: by_name(tx, username))
         if not await self._is_right(user, username, password, origin) or user is None:
             raise Unauthenticated(_WRONG)
         fresh = ""
-        if self._passwords.is_outdated(user.password_hash):
-            fresh = await self._passwords.hash(password)
+        if self.passwords.is_outdated(user.password_hash):
+            fresh = await self.passwords.hash(password)
         secret = credentials.new_secret()
 
         def work(unit: Unit) -> None:
-            now_user = _by_name(unit.tx, username)
+            now_user = by_name(unit.tx, username)
             if (
                 now_user is None
                 or now_user.password_hash != user.password_hash
                 or not credentials.may_sign_in(now_user, devmode=self._devmode)
             ):
                 raise Unauthenticated(_WRONG)
-            _begin_session(unit, now_user, secret, origin.address, user_agent, fresh)
+            begin_session(unit, now_user, secret, origin.address, user_agent, fresh)
 
         await self._write(work, _principal(user), origin)
         return secret
@@ -333,139 +327,13 @@ class Accounts:
         await self._store.write(work, now=self._clock())
         return secret
 
-    # Setup
-
-    async def is_set_up(self) -> bool:
-        """Return whether there is an admin who may sign in."""
-        return await self._store.read(lambda tx: credentials.has_admin(tx, devmode=self._devmode))
-
-    async def setup_link(self) -> str | None:
-        """Return the path and query of a page that makes the first admin, for SETUP_FOR.
-
-        It begins with `/setup?token=`, to be put behind the address of the site. None where there
-        is an admin already.
-        """
-        secret = credentials.new_secret()
-        now = self._clock()
-
-        def work(tx: Transaction) -> str | None:
-            if credentials.has_admin(tx, devmode=self._devmode):
-                return None
-            tx.remove_where(Query(SetupLink, {"expires": Range(lt=now)}), limit=_SWEEP)
-            tx.add(
-                SetupLink(
-                    id=digest(secret), created=tx.now, updated=tx.now, expires=now + SETUP_FOR
-                )
-            )
-            return f"/setup?token={secret}"
-
-        return await self._store.write(work, now=now)
-
-    async def check_setup(self, secret: str) -> None:
-        """Let somebody with a setup link pass.
-
-        Raises:
-            NotFound: setup is done.
-            SetupLinkInvalid: the link is wrong, or too old.
-            StoreError: the store cannot say.
-        """
-        now = self._clock()
-        await self._store.read(lambda tx: self._check_link(tx, secret, now))
-
-    def _check_link(self, tx: Transaction, secret: str, now: datetime) -> None:
-        if credentials.has_admin(tx, devmode=self._devmode):
-            raise NotFound("SetupLink", "setup")
-        for link in tx.find(Query(SetupLink, {"id": digest(secret)})):
-            if link.expires > now:
-                return
-        raise SetupLinkInvalid
-
-    async def set_up(
-        self,
-        token: str,
-        *,
-        username: str,
-        email_address: str,
-        password: str,
-        origin: Origin = HERE,
-        user_agent: str = "",
-    ) -> str:
-        """Make the first admin and sign them in; return the secret of their session.
-
-        Args:
-            token: of the setup link.
-            username: see `Users.add`.
-            email_address: see `Users.add`.
-            password: see `Users.add`.
-            origin: from where.
-            user_agent: what their browser calls itself.
-
-        Raises:
-            InvalidArgument: a value breaks a rule.
-            NotFound: setup is done; somebody else may have been faster.
-            SetupLinkInvalid: the link is wrong, or too old.
-            TooBusy: too many passwords are being hashed.
-        """
-        # First of all: whoever has no link learns nothing but that.
-        await self.check_setup(token)
-        checks.name("username", username)
-        checks.email("email_address", email_address)
-        good_password("password", password, username)
-        password_hash = await self._passwords.hash(password)
-        now = self._clock()
-        secret = credentials.new_secret()
-
-        def work(unit: Unit) -> None:
-            self._check_link(unit.tx, token, now)
-            # A developer's account of that name is dead, or there would be an admin.
-            for other in unit.tx.find(Query(User, {"username": username})):
-                if other.development:
-                    remove_user(unit, other)
-            user = unit.create(
-                User,
-                username=username,
-                email_address=email_address,
-                password_hash=password_hash,
-                role=Role.ADMIN,
-            )
-            while unit.tx.remove_where(Query(SetupLink), limit=_SWEEP) == _SWEEP:
-                pass
-            _begin_session(unit, user, secret, origin.address, user_agent)
-
-        await self._write(work, Principal(name="setup", role=Role.ADMIN), origin)
-        return secret
-
-    async def make_developer(self) -> bool:
-        """Make the account for development, unless there is an account of that name.
-
-        Returns:
-            Whether it can be signed in with: whether it is there, and not somebody else's.
-        """
-        found = await self._store.read(lambda tx: _by_name(tx, DEVELOPER))
-        if found is not None:
-            return found.development and not found.disabled
-        password_hash = await self._passwords.hash(DEVELOPERS_PASSWORD)
-
-        def work(unit: Unit) -> bool:
-            found = _by_name(unit.tx, DEVELOPER)
-            if found is None:
-                unit.create(
-                    User,
-                    username=DEVELOPER,
-                    password_hash=password_hash,
-                    role=Role.ADMIN,
-                    development=True,
-                )
-            return found is None or found.development
-
-        return await self._write(work, Principal(name="devmode", role=Role.ADMIN), HERE)
-
 
 def _principal(user: User) -> Principal:
     return Principal(name=user.username, role=user.role, user_id=user.id)
 
 
-def _by_name(tx: Transaction, username: str) -> User | None:
+def by_name(tx: Transaction, username: str) -> User | None:
+    """Return the user of that name, if there is one."""
     try:
         checks.name("username", username)
     except InvalidArgument:
@@ -473,9 +341,19 @@ def _by_name(tx: Transaction, username: str) -> User | None:
     return next(iter(tx.find(Query(User, {"username": username}))), None)
 
 
-def _begin_session(  # noqa: PLR0917 - what a session is made of
+def begin_session(  # noqa: PLR0917 - what a session is made of
     unit: Unit, user: User, secret: str, address: str, user_agent: str, fresh_hash: str = ""
 ) -> None:
+    """Put down that a user has signed in, and add their session.
+
+    Args:
+        unit: a unit of work.
+        user: as they are now.
+        secret: of the session.
+        address: from where.
+        user_agent: what the browser calls itself.
+        fresh_hash: of the same password; empty to keep the one that there is.
+    """
     after = msgspec.structs.replace(
         user, last_login=unit.now, password_hash=fresh_hash or user.password_hash
     )

@@ -19,6 +19,7 @@ from statusthing.service.idempotency import once
 from statusthing.service.messages import AddTokenRequest, Answer, Request
 from statusthing.service.operations import OPERATIONS
 from statusthing.service.resources import Audit, Items, Notes, Settings, Statuses, Tokens, Users
+from statusthing.service.setup import Setup
 from statusthing.service.statuses import DEFAULTS, add_defaults
 from statusthing.service.unit import Unit
 from statusthing.store import Store, Transaction
@@ -52,6 +53,7 @@ class StatusThing:
 
     Attributes:
         accounts: signing in, sessions, and whom credentials belong to.
+        setup: making the first admin.
         access: as given.
         written: the highest revision of a write that was acknowledged here, 0 before the first.
     """
@@ -79,6 +81,7 @@ class StatusThing:
         self._ids = ids
         self._devmode = devmode
         self.accounts = Accounts(store, clock, ids, self._write_for, devmode=devmode)
+        self.setup = Setup(store, clock, self._write_for, self.accounts.passwords, devmode=devmode)
 
     async def __aenter__(self) -> Self:
         await self.store.open()
@@ -190,8 +193,8 @@ class StatusThing:
         return await self.store.read(item_notes(item_id, before))
 
     async def setup_link(self) -> str | None:
-        """Return the path and query of a page that makes the first admin; see `Accounts`."""
-        return await self.accounts.setup_link()
+        """Return the path and query of a page that makes the first admin; see `Setup.link`."""
+        return await self.setup.link()
 
     async def add_default_statuses(self) -> None:
         """Make the default statuses in a store that never had anything to show."""

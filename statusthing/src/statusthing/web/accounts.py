@@ -96,7 +96,7 @@ async def setup_page(site: Site, request: Request) -> Response:
     """Show the form that makes the first admin, to who has the link."""
     token = request.query_params.get("token", "")
     await site.ready()
-    await site.st.accounts.check_setup(token)
+    await site.st.setup.check(token)
     return site.page(request, "accounts/setup.html", token=token, form=Form({}))
 
 
@@ -107,7 +107,7 @@ async def set_up(site: Site, request: Request) -> Response:
     token = typed.get("token", "") or request.query_params.get("token", "")
     try:
         await site.ready()
-        secret = await site.st.accounts.set_up(
+        secret = await site.st.setup.complete(
             token,
             username=typed.get("username", ""),
             email_address=typed.get("email_address", "") or typed.get("email", ""),
