@@ -287,11 +287,12 @@ def test_the_account_is_dead_without_devmode(run: Run, tmp_path: Path) -> None:
     with run(*SERVE, "--devmode") as server:
         only_line(server)
     with run(*SERVE) as server:
-        until(lambda: len(logged(server)) == 2)  # the log of both is one file
+        until(lambda: len(logged(server)) == 3)  # the log of both is one file
         with pytest.raises(Unauthenticated):
             over(tmp_path, lambda st: st.accounts.sign_in("admin", "password"))
 
-        assert "set up the first admin" in logged(server)[-1]["event"]
+        assert "there is a development account, admin" in logged(server)[1]["event"]
+        assert "set up the first admin" in logged(server)[2]["event"]
 
 
 def test_devmode_leaves_a_real_account_alone(run: Run, tmp_path: Path) -> None:

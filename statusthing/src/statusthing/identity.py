@@ -15,8 +15,8 @@ from statusthing.service.credentials import TOKEN_PREFIX
 Identify = Callable[[Scope], Awaitable[Principal | None]]
 """The login of a host program: returns the principal of a request, or None for anonymous.
 
-It is called once for a request, before the body is read. What it raises is an internal error, and
-never an anonymous caller.
+It is called once for a request, before the body is read; for what everybody may see, it is not
+called. What it raises is an internal error, and never an anonymous caller.
 """
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -72,6 +72,12 @@ class FirstRun:
         with self._reported():
             if self._devmode:
                 await self._make_developer(st)
+            elif await st.setup.has_developer():
+                _log.warning(
+                    "there is a development account, %s: nobody can sign in with it without "
+                    "--devmode",
+                    DEVELOPER,
+                )
             link = await st.setup_link()
             if link is not None:
                 self._offer(f"{_EVERY_ADDRESS.sub('//localhost:', url)}{link}")
