@@ -762,6 +762,14 @@ class Away(MemoryStore):
         return await super().write(work, now=now)
 
 
+@pytest.mark.parametrize("path", ["/admin/items/new", "/admin/users/new", "/admin/settings"])
+@awaited
+async def test_browsers_may_keep_what_is_typed_for_who_goes_back(path: str) -> None:
+    """They forget the fields of which a page says that nothing is to be completed."""
+    async with board() as b:
+        assert 'autocomplete="off"' not in (await b.ada.get(path)).text
+
+
 @awaited
 async def test_what_cannot_be_saved_now_is_not_lost() -> None:
     """While the store is away, the page says so and has what was typed."""
