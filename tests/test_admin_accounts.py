@@ -401,18 +401,23 @@ async def test_a_secret_is_shown_once(caplog: pytest.LogCaptureFixture) -> None:
         assert called == 200
 
 
+@pytest.mark.parametrize("lives", ["90", "never"])
 @awaited
-async def test_a_form_that_is_sent_twice_makes_one_token() -> None:
-    """The second page says so, and has no secret."""
+async def test_a_form_that_is_sent_twice_makes_one_token(lives: str) -> None:
+    """The second page says so a moment later, and has no secret."""
     async with place() as here, here.signed_in(await here.add("ada")) as ada:
         request_id = hidden(await ada.get("/admin/tokens/new"), "request_id")
 
-        first = await add_token(ada, request_id=request_id)
-        second = await add_token(ada, request_id=request_id)
+        first = await add_token(ada, expires=lives, request_id=request_id)
+        here.pass_by(seconds=1)
+        second = await add_token(ada, expires=lives, request_id=request_id)
 
         assert secret_in(first)
-        assert "This form was sent twice." in second.text
-        assert "st_" not in second.text
+        assert second.status_code == 409
+        assert "This form was sent before, and its token was added then." in second.text
+        assert hidden(second, "request_id") != request_id
+        assert html_errors(second.text) == []
+        assert secret_in(first) not in second.text
         assert len((await here.st.tokens.list()).tokens) == 1
 
 
