@@ -751,9 +751,16 @@ async def test_what_was_deleted_meanwhile_leaves_what_was_typed(
 
 
 class Away(MemoryStore):
-    """A store that writes nothing while it is away."""
+    """A store that writes nothing while it is away, and reads nothing while it is gone."""
 
     is_away = False
+    is_gone = False
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run a unit that reads, or refuse."""
+        if self.is_gone:
+            raise StoreUnavailable("the disk is gone")
+        return await super().read(work)
 
     async def write(self, work: Callable[[Transaction], T], *, now: datetime) -> T:
         """Run a unit that may write, or refuse."""
@@ -785,6 +792,24 @@ async def test_what_cannot_be_saved_now_is_not_lost() -> None:
         assert "Reload this page in a moment" in said(answer)
         assert html.escape(TEXT) in answer.text
         assert "the disk is gone" not in answer.text
+        assert html_errors(answer.text) == []
+
+
+@pytest.mark.parametrize("path", ["/admin", "/admin/changes", "/setup"])
+@pytest.mark.parametrize("prefix", ["", "/x/y"])
+@awaited
+async def test_what_cannot_be_read_now_is_worth_another_try(path: str, prefix: str) -> None:
+    """No page of its kind ever had an earlier state to show."""
+    store = Away()
+    async with place(prefix, store=store) as here, here.visitor() as ada:
+        ada.http.cookies.set("statusthing_session", "whoever")
+        store.is_gone = True
+        answer = await ada.get(path)
+
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert "The data cannot be reached right now" in said(answer)
+        assert "Reload this page in a moment." in said(answer)
+        assert "state to show" not in said(answer)
         assert html_errors(answer.text) == []
 
 

@@ -56,6 +56,9 @@ _CODES = MappingProxyType(
 _SEE_OTHER = 303
 _UNKNOWN = 401
 
+_PRIVATE = ("/admin", "/setup")
+"""What the paths begin with of pages that never had an earlier state to show."""
+
 _AWAY = Failure(
     503,
     "The status is not known right now",
@@ -121,10 +124,11 @@ def failed(site: Site, request: Request, error: Exception) -> Response:
         detail = where(error) if site.devmode else ""
     elif found is _AWAY:
         _log.error("the store cannot serve: %s", errors.with_cause(error))
-        if request.method == "POST":
+        if mounted_path(request.scope).startswith(_PRIVATE):
+            sends = ": your browser then sends the form again" if request.method == "POST" else ""
             found = found._replace(
                 title="The data cannot be reached right now",
-                text="Reload this page in a moment: your browser then sends the form again.",
+                text=f"Reload this page in a moment{sends}.",
             )
     elif isinstance(error, errors.InvalidArgument) and request.method == "POST":
         found = Failure(400, "This form cannot be read", sentence(error))
