@@ -16,7 +16,7 @@ import httpx
 import pytest
 from tests.markup import html_errors, injected
 from tests.payloads import PAYLOADS
-from tests.visitor import Place, Visitor, awaited, place
+from tests.visitor import PASSWORD, Place, Visitor, awaited, place
 
 from statusthing import ItemView, NoteView, Principal, Role, StatusKind, StatusView, open_store
 from statusthing.errors import StoreUnavailable
@@ -962,16 +962,45 @@ async def test_changes_say_who_when_from_where_and_what() -> None:
 
 
 @awaited
-async def test_changes_tell_of_failed_attempts_to_sign_in() -> None:
+async def test_changes_tell_of_passwords_that_were_refused() -> None:
     """Of those on accounts that exist, by name."""
     async with board() as b, b.here.visitor(address="192.0.2.9") as eve:
         for username in ("ada", "nobody"):
             await eve.post("/admin/login", username=username, password=TEXT)
         text = " ".join(said(await b.ada.get("/admin/changes")).split())
 
-        assert "from 192.0.2.9 ada failed to sign in" in text
-        assert "somebody unknown failed to sign in" in text
+        assert "from 192.0.2.9 ada gave a password that was refused" in text
+        assert "somebody unknown gave a password that was refused" in text
         assert "nobody" not in text.lower().replace("nobody can edit this", "")
+
+
+@awaited
+async def test_changes_tell_of_new_passwords() -> None:
+    """The log has none, so there is nothing else that differs."""
+    async with board() as b:
+        await b.ada.post("/admin/profile", current_password=TEXT, new_password=TEXT)
+        await b.ada.post("/admin/profile", current_password=PASSWORD, new_password=TEXT)
+        text = " ".join(said(await b.ada.get("/admin/changes")).split())
+
+        assert "ada set a new password for the user ada" in text
+        assert "ada gave a password that was refused" in text
+        assert "changed the user" not in text
+        assert TEXT not in text
+
+
+@awaited
+async def test_changes_tell_what_says_something() -> None:
+    """Instants as everywhere, and of what was added no zeros."""
+    async with board() as b:
+        await b.ada.post("/admin/tokens/new", name="monitor", role="editor", expires="7")
+        page = await b.ada.get("/admin/changes")
+        text = " ".join(said(page).split())
+
+        assert "added the token monitor Role Editor" in text
+        assert "Expires 8 Mar 2026, 12:00 UTC" in text
+        assert "2026-03-08T12:00:00Z" not in text
+        assert "Position" not in text
+        assert html_errors(page.text) == []
 
 
 @awaited
