@@ -867,7 +867,13 @@ async def test_a_host_lets_nobody_else_in(role: Role | None, status: int) -> Non
         return None if role is None else Principal(name="bob", role=role)
 
     async with place(identify=identify) as here, here.visitor() as bob:
-        assert (await bob.get("/admin/users")).status_code == status
+        page = await bob.get("/admin/users")
+        assert page.status_code == status
+        at_host = "Sign in at the application that this is part of, then open it again."
+        assert (at_host in page.text) is (status == 401)
+        assert "typed" not in page.text
         answer = await bob.post("/admin/users/new", username="x", password=PASSWORD, role="admin")
         assert answer.status_code == status
-        assert "/admin/login" not in answer.text
+        at_host = "sign in at the application that this is part of in another tab"
+        assert (at_host in answer.text) is (status == 401)
+        assert "/admin/login" not in page.text + answer.text

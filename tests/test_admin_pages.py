@@ -156,6 +156,18 @@ async def test_who_is_not_signed_in_signs_in_first(path: str) -> None:
         assert sent.status_code in {401, 405}
 
 
+@awaited
+async def test_only_who_sent_a_form_is_told_how_to_keep_it() -> None:
+    """Whoever only asks for a page is told to sign in, if they are not sent there."""
+    async with board() as b, b.here.visitor(accept="*/*") as nobody:
+        asked = said(await nobody.get("/admin"))
+        sent = said(await nobody.post("/admin/items/new", name="x"))
+
+        assert "Sign in, then open it again." in asked
+        assert "what you typed" not in asked
+        assert "To keep what you typed, sign in in another tab" in sent
+
+
 @pytest.mark.parametrize(
     ("role", "allowed"),
     [(Role.VIEWER, READ), (Role.EDITOR, [*READ, *EDIT]), (Role.ADMIN, [*READ, *EDIT, *MANAGE])],

@@ -78,8 +78,7 @@ FAILURES: Mapping[type[Exception], Failure] = MappingProxyType(
         errors.Unauthenticated: Failure(
             401,
             "Sign in to see this",
-            "This page is not for everybody, or your session is over. To keep what you typed, sign "
-            "in in another tab, then go back and send it again.",
+            "This page is not for everybody, or your session is over.",
             MappingProxyType({"www-authenticate": "Bearer"}),
         ),
         errors.SetupLinkInvalid: Failure(
@@ -122,23 +121,8 @@ def failed(site: Site, request: Request, error: Exception) -> Response:
         text = f"The operator can find out why with this id: {id}"
         found = Failure(500, "Something went wrong here", text)
         detail = where(error) if site.devmode else ""
-    elif found is _AWAY:
-        _log.error("the store cannot serve: %s", errors.with_cause(error))
-        if mounted_path(request.scope).startswith(_PRIVATE):
-            sends = ": your browser then sends the form again" if request.method == "POST" else ""
-            found = found._replace(
-                title="The data cannot be reached right now",
-                text=f"Reload this page in a moment{sends}.",
-            )
-    elif isinstance(error, errors.InvalidArgument) and request.method == "POST":
-        found = Failure(400, "This form cannot be read", sentence(error))
-    elif isinstance(error, errors.PermissionDenied):
-        found = found._replace(text=found.text or sentence(error))
-    elif isinstance(error, errors.NotFound) and _typed(request):
-        found = found._replace(
-            title="This does not exist any more",
-            text="Somebody else has deleted it, perhaps while you were editing it.",
-        )
+    else:
+        found = _refined(site, request, error, found)
     if request.url.path.endswith(".json"):
         return JSONResponse(
             {"code": _CODES.get(found.status, "internal"), "message": found.title},
@@ -164,6 +148,35 @@ def failed(site: Site, request: Request, error: Exception) -> Response:
             status_code=found.status,
             headers={"cache-control": UNKEPT, **SECURITY, **found.headers},
         )
+
+
+def _refined(site: Site, request: Request, error: Exception, found: Failure) -> Failure:
+    """Return how an error is told, with what only its request and itself can say."""
+    is_form = request.method == "POST"
+    match error:
+        case _ if found is _AWAY:
+            _log.error("the store cannot serve: %s", errors.with_cause(error))
+            if mounted_path(request.scope).startswith(_PRIVATE):
+                sends = ": your browser then sends the form again" if is_form else ""
+                return found._replace(
+                    title="The data cannot be reached right now",
+                    text=f"Reload this page in a moment{sends}.",
+                )
+        case errors.Unauthenticated():
+            at = "" if site.callers.has_sessions else " at the application that this is part of"
+            kept = f"To keep what you typed, sign in{at} in another tab, then go back and send it"
+            to_do = kept if is_form else f"Sign in{at}, then open it"
+            return found._replace(text=f"{found.text} {to_do} again.")
+        case errors.InvalidArgument() if is_form:
+            return Failure(400, "This form cannot be read", sentence(error))
+        case errors.PermissionDenied():
+            return found._replace(text=found.text or sentence(error))
+        case errors.NotFound() if _typed(request):
+            return found._replace(
+                title="This does not exist any more",
+                text="Somebody else has deleted it, perhaps while you were editing it.",
+            )
+    return found
 
 
 def _typed(request: Request) -> list[tuple[str, str]]:
