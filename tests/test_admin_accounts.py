@@ -589,7 +589,7 @@ async def test_guessing_the_present_password_is_throttled() -> None:
 
         assert answer.status_code == 429
         assert answer.headers["retry-after"] == "900"
-        assert "Too many attempts failed" in answer.text
+        assert "Too many attempts failed, try again in 15 minutes." in answer.text
 
 
 @awaited
@@ -751,6 +751,7 @@ async def test_an_empty_setting_means_its_default() -> None:
         ({"logo_url": "//elsewhere.example/x.png"}, "Logo must be a path on this site"),
         ({"logo_url": "javascript:alert(1)"}, "Logo must be a path on this site"),
         ({"logo_url": "data:text/html,x"}, "Logo must be a path on this site"),
+        ({"logo_url": "data:image/svg+xml,<svg x='1'/>"}, "URL, without spaces: in base64"),
         ({"accent_color": "reddish"}, "Accent colour must be #rgb, #rrggbb or"),
         ({"accent_color": "red;}"}, "Accent colour must be #rgb, #rrggbb or"),
         ({"links": "Help javascript:alert(1)"}, "Links must have a label and a URL on line 1"),

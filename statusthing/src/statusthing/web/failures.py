@@ -190,8 +190,12 @@ def _typed(request: Request) -> list[tuple[str, str]]:
 
 
 def sentence(error: Exception) -> str:
-    """Return what an error says as a sentence."""
+    """Return what an error says as a sentence; how long to wait in minutes, as people count."""
     text = str(error)
+    if isinstance(error, errors.TooManyAttempts):
+        minutes = -(-error.seconds // 60)
+        time = "1 minute" if minutes == 1 else f"{minutes} minutes"
+        text = f"too many attempts failed, try again in {time}"
     return f"{text[:1].upper()}{text[1:]}."
 
 
