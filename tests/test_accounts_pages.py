@@ -196,16 +196,20 @@ async def test_a_wrong_password_is_told_in_the_form() -> None:
 
 @awaited
 async def test_too_many_failures_are_told_in_the_form() -> None:
-    """With 429, and how long to wait."""
+    """With 429, and how long to wait: in minutes for people, in seconds for programs."""
     async with place() as here, here.visitor() as eve:
         for _ in range(10):
             await eve.post("/admin/login", username="ada", password=WRONG)
 
         answer = await eve.post("/admin/login", username="ada", password=WRONG)
+        here.pass_by(minutes=14, seconds=1)
+        later = await eve.post("/admin/login", username="ada", password=WRONG)
 
         assert answer.status_code == 429
         assert answer.headers["retry-after"] == "900"
-        assert "Too many attempts failed" in answer.text
+        assert "Too many attempts failed, try again in 15 minutes." in answer.text
+        assert later.headers["retry-after"] == "59"
+        assert "Too many attempts failed, try again in 1 minute." in later.text
 
 
 @awaited

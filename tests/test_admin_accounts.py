@@ -401,18 +401,23 @@ async def test_a_secret_is_shown_once(caplog: pytest.LogCaptureFixture) -> None:
         assert called == 200
 
 
+@pytest.mark.parametrize("lives", ["90", "never"])
 @awaited
-async def test_a_form_that_is_sent_twice_makes_one_token() -> None:
-    """The second page says so, and has no secret."""
+async def test_a_form_that_is_sent_twice_makes_one_token(lives: str) -> None:
+    """The second page says so a moment later, and has no secret."""
     async with place() as here, here.signed_in(await here.add("ada")) as ada:
         request_id = hidden(await ada.get("/admin/tokens/new"), "request_id")
 
-        first = await add_token(ada, request_id=request_id)
-        second = await add_token(ada, request_id=request_id)
+        first = await add_token(ada, expires=lives, request_id=request_id)
+        here.pass_by(seconds=1)
+        second = await add_token(ada, expires=lives, request_id=request_id)
 
         assert secret_in(first)
-        assert "This form was sent twice." in second.text
-        assert "st_" not in second.text
+        assert second.status_code == 409
+        assert "This form was sent before, and its token was added then." in second.text
+        assert hidden(second, "request_id") != request_id
+        assert html_errors(second.text) == []
+        assert secret_in(first) not in second.text
         assert len((await here.st.tokens.list()).tokens) == 1
 
 
@@ -584,7 +589,7 @@ async def test_guessing_the_present_password_is_throttled() -> None:
 
         assert answer.status_code == 429
         assert answer.headers["retry-after"] == "900"
-        assert "Too many attempts failed" in answer.text
+        assert "Too many attempts failed, try again in 15 minutes." in answer.text
 
 
 @awaited
@@ -746,6 +751,7 @@ async def test_an_empty_setting_means_its_default() -> None:
         ({"logo_url": "//elsewhere.example/x.png"}, "Logo must be a path on this site"),
         ({"logo_url": "javascript:alert(1)"}, "Logo must be a path on this site"),
         ({"logo_url": "data:text/html,x"}, "Logo must be a path on this site"),
+        ({"logo_url": "data:image/svg+xml,<svg x='1'/>"}, "URL, without spaces: in base64"),
         ({"accent_color": "reddish"}, "Accent colour must be #rgb, #rrggbb or"),
         ({"accent_color": "red;}"}, "Accent colour must be #rgb, #rrggbb or"),
         ({"links": "Help javascript:alert(1)"}, "Links must have a label and a URL on line 1"),
@@ -862,7 +868,13 @@ async def test_a_host_lets_nobody_else_in(role: Role | None, status: int) -> Non
         return None if role is None else Principal(name="bob", role=role)
 
     async with place(identify=identify) as here, here.visitor() as bob:
-        assert (await bob.get("/admin/users")).status_code == status
+        page = await bob.get("/admin/users")
+        assert page.status_code == status
+        at_host = "Sign in at the application that this is part of, then open it again."
+        assert (at_host in page.text) is (status == 401)
+        assert "typed" not in page.text
         answer = await bob.post("/admin/users/new", username="x", password=PASSWORD, role="admin")
         assert answer.status_code == status
-        assert "/admin/login" not in answer.text
+        at_host = "sign in at the application that this is part of in another tab"
+        assert (at_host in answer.text) is (status == 401)
+        assert "/admin/login" not in page.text + answer.text

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from tests.markup import html_errors
-from tests.visitor import Place, Visitor, awaited, place
+from tests.visitor import PASSWORD, Place, Visitor, awaited, place
 
 from statusthing import ItemView, NoteView, Principal, Role, StatusKind, StatusView, open_store
 from statusthing.errors import StoreUnavailable
@@ -153,6 +153,18 @@ async def test_who_is_not_signed_in_signs_in_first(path: str) -> None:
         assert location.path == "/admin/login"
         assert parse_qs(location.query) == {"next": [b.fill(path)]}
         assert sent.status_code in {401, 405}
+
+
+@awaited
+async def test_only_who_sent_a_form_is_told_how_to_keep_it() -> None:
+    """Whoever only asks for a page is told to sign in, if they are not sent there."""
+    async with board() as b, b.here.visitor(accept="*/*") as nobody:
+        asked = said(await nobody.get("/admin"))
+        sent = said(await nobody.post("/admin/items/new", name="x"))
+
+        assert "Sign in, then open it again." in asked
+        assert "what you typed" not in asked
+        assert "To keep what you typed, sign in in another tab" in sent
 
 
 @pytest.mark.parametrize(
@@ -584,7 +596,7 @@ async def test_what_is_wrong_stands_beside_its_field(
         assert await b.here.st.revision() == before
 
 
-@pytest.mark.parametrize("version", ["", "x", "1.5", "٣", "9" * 30])
+@pytest.mark.parametrize("version", ["", "x", "1.5", "-1", "٣", "9" * 30])
 @pytest.mark.parametrize("path", ["/admin/items/{item}/edit", "/admin/items/{item}/delete"])
 @awaited
 async def test_a_form_without_the_version_it_is_about_does_nothing(path: str, version: str) -> None:
@@ -594,7 +606,8 @@ async def test_a_form_without_the_version_it_is_about_does_nothing(path: str, ve
             b.fill(path), name="Other", position="0", expected_version=version
         )
 
-        assert answer.status_code in {400, 409}
+        assert answer.status_code == 400
+        assert "The form does not say what it was opened with: open it again." in said(answer)
         assert html_errors(answer.text) == []
         assert (await b.here.st.items.get(b.item.id)).name == "API"
 
@@ -750,15 +763,30 @@ async def test_what_was_deleted_meanwhile_leaves_what_was_typed(
 
 
 class Away(MemoryStore):
-    """A store that writes nothing while it is away."""
+    """A store that writes nothing while it is away, and reads nothing while it is gone."""
 
     is_away = False
+    is_gone = False
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run a unit that reads, or refuse."""
+        if self.is_gone:
+            raise StoreUnavailable("the disk is gone")
+        return await super().read(work)
 
     async def write(self, work: Callable[[Transaction], T], *, now: datetime) -> T:
         """Run a unit that may write, or refuse."""
         if self.is_away:
             raise StoreUnavailable("the disk is gone")
         return await super().write(work, now=now)
+
+
+@pytest.mark.parametrize("path", ["/admin/items/new", "/admin/users/new", "/admin/settings"])
+@awaited
+async def test_browsers_may_keep_what_is_typed_for_who_goes_back(path: str) -> None:
+    """They forget the fields of which a page says that nothing is to be completed."""
+    async with board() as b:
+        assert 'autocomplete="off"' not in (await b.ada.get(path)).text
 
 
 @awaited
@@ -776,6 +804,24 @@ async def test_what_cannot_be_saved_now_is_not_lost() -> None:
         assert "Reload this page in a moment" in said(answer)
         assert html.escape(TEXT) in answer.text
         assert "the disk is gone" not in answer.text
+        assert html_errors(answer.text) == []
+
+
+@pytest.mark.parametrize("path", ["/admin", "/admin/changes", "/setup"])
+@pytest.mark.parametrize("prefix", ["", "/x/y"])
+@awaited
+async def test_what_cannot_be_read_now_is_worth_another_try(path: str, prefix: str) -> None:
+    """No page of its kind ever had an earlier state to show."""
+    store = Away()
+    async with place(prefix, store=store) as here, here.visitor() as ada:
+        ada.http.cookies.set("statusthing_session", "whoever")
+        store.is_gone = True
+        answer = await ada.get(path)
+
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert "The data cannot be reached right now" in said(answer)
+        assert "Reload this page in a moment." in said(answer)
+        assert "state to show" not in said(answer)
         assert html_errors(answer.text) == []
 
 
@@ -928,16 +974,45 @@ async def test_changes_say_who_when_from_where_and_what() -> None:
 
 
 @awaited
-async def test_changes_tell_of_failed_attempts_to_sign_in() -> None:
+async def test_changes_tell_of_passwords_that_were_refused() -> None:
     """Of those on accounts that exist, by name."""
     async with board() as b, b.here.visitor(address="192.0.2.9") as eve:
         for username in ("ada", "nobody"):
             await eve.post("/admin/login", username=username, password=TEXT)
         text = " ".join(said(await b.ada.get("/admin/changes")).split())
 
-        assert "from 192.0.2.9 ada failed to sign in" in text
-        assert "somebody unknown failed to sign in" in text
+        assert "from 192.0.2.9 ada gave a password that was refused" in text
+        assert "somebody unknown gave a password that was refused" in text
         assert "nobody" not in text.lower().replace("nobody can edit this", "")
+
+
+@awaited
+async def test_changes_tell_of_new_passwords() -> None:
+    """The log has none, so there is nothing else that differs."""
+    async with board() as b:
+        await b.ada.post("/admin/profile", current_password=TEXT, new_password=TEXT)
+        await b.ada.post("/admin/profile", current_password=PASSWORD, new_password=TEXT)
+        text = " ".join(said(await b.ada.get("/admin/changes")).split())
+
+        assert "ada set a new password for the user ada" in text
+        assert "ada gave a password that was refused" in text
+        assert "changed the user" not in text
+        assert TEXT not in text
+
+
+@awaited
+async def test_changes_tell_what_says_something() -> None:
+    """Instants as everywhere, and of what was added no zeros."""
+    async with board() as b:
+        await b.ada.post("/admin/tokens/new", name="monitor", role="editor", expires="7")
+        page = await b.ada.get("/admin/changes")
+        text = " ".join(said(page).split())
+
+        assert "added the token monitor Role Editor" in text
+        assert "Expires 8 Mar 2026, 12:00 UTC" in text
+        assert "2026-03-08T12:00:00Z" not in text
+        assert "Position" not in text
+        assert html_errors(page.text) == []
 
 
 @awaited

@@ -106,7 +106,9 @@ def own_image(field: str, value: str) -> str:
     """Require the URL of an image that takes no request to another site, or nothing."""
     if _text(field, value, MAX_IMAGE, allowed="") and not _OWN_IMAGE.fullmatch(value):
         raise InvalidArgument(
-            field, "must be a path on this site, such as /logo.svg, or a data:image/ URL"
+            field,
+            "must be a path on this site, such as /logo.svg, or a data:image/ URL, without spaces: "
+            "in base64 it has none",
         )
     return value
 

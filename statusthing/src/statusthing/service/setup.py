@@ -158,9 +158,7 @@ class Setup:
 
     async def has_developer(self) -> bool:
         """Return whether there is an account for development, dead or alive."""
-        return bool(
-            await self._store.read(lambda tx: tx.count(Query(User, {"development": True})))
-        )
+        return bool(await self._store.read(lambda tx: tx.count(Query(User, {"development": True}))))
 
     async def make_developer(self) -> bool:
         """Make the account for development, unless there is an account of that name.

@@ -34,8 +34,9 @@ class WrongMethod(errors.RequestError):
     """
 
     def __init__(self, allowed: Iterable[str]) -> None:
-        self.allowed = ", ".join(sorted(allowed))
-        super().__init__(f"this address takes {self.allowed}")
+        methods = ", ".join(sorted(allowed))
+        super().__init__(f"this address takes {methods}")
+        self.headers = {"allow": methods}
 
 
 class Failure(NamedTuple):
@@ -69,6 +70,9 @@ _CODES = MappingProxyType(
 _SEE_OTHER = 303
 _UNKNOWN = 401
 
+_PRIVATE = ("/admin", "/setup")
+"""What the paths begin with of pages that never had an earlier state to show."""
+
 _AWAY = Failure(
     503,
     "The status is not known right now",
@@ -94,8 +98,7 @@ FAILURES: Mapping[type[Exception], Failure] = MappingProxyType(
         errors.Unauthenticated: Failure(
             401,
             "Sign in to see this",
-            "This page is not for everybody, or your session is over. To keep what you typed, sign "
-            "in in another tab, then go back and send it again.",
+            "This page is not for everybody, or your session is over.",
             MappingProxyType({"www-authenticate": "Bearer"}),
         ),
         errors.SetupLinkInvalid: Failure(
@@ -128,7 +131,8 @@ def failed(site: Site, request: Request, error: Exception) -> Response:
         query = f"?{request.url.query}" if request.url.query else ""
         signing_in = site.url(request)("sign_in_page", query={"next": here + query})
         return RedirectResponse(signing_in, _SEE_OTHER, {"cache-control": UNKEPT})
-    found, detail = _told(request, error), ""
+    found = next((FAILURES[each] for each in type(error).__mro__ if each in FAILURES), None)
+    detail = ""
     if found is None:
         id = correlation_id.get()
         _log.error(
@@ -137,6 +141,8 @@ def failed(site: Site, request: Request, error: Exception) -> Response:
         text = f"The operator can find out why with this id: {id}"
         found = Failure(500, "Something went wrong here", text)
         detail = where(error) if site.devmode else ""
+    else:
+        found = _refined(site, request, error, found)
     is_program = isinstance(error, WrongMethod) and not wants_html(request.scope)
     if is_program or request.url.path.endswith(".json"):
         return JSONResponse(
@@ -165,27 +171,33 @@ def failed(site: Site, request: Request, error: Exception) -> Response:
         )
 
 
-def _told(request: Request, error: Exception) -> Failure | None:
-    """Return how an error is told to whoever made the request; None for a defect."""
-    found = next((FAILURES[each] for each in type(error).__mro__ if each in FAILURES), None)
-    if found is _AWAY:
-        _log.error("the store cannot serve: %s", errors.with_cause(error))
-        if request.method == "POST":
+def _refined(site: Site, request: Request, error: Exception, found: Failure) -> Failure:
+    """Return how an error is told, with what only its request and itself can say."""
+    is_form = request.method == "POST"
+    match error:
+        case _ if found is _AWAY:
+            _log.error("the store cannot serve: %s", errors.with_cause(error))
+            if mounted_path(request.scope).startswith(_PRIVATE):
+                sends = ": your browser then sends the form again" if is_form else ""
+                return found._replace(
+                    title="The data cannot be reached right now",
+                    text=f"Reload this page in a moment{sends}.",
+                )
+        case errors.Unauthenticated():
+            at = "" if site.callers.has_sessions else " at the application that this is part of"
+            kept = f"To keep what you typed, sign in{at} in another tab, then go back and send it"
+            to_do = kept if is_form else f"Sign in{at}, then open it"
+            return found._replace(text=f"{found.text} {to_do} again.")
+        case errors.InvalidArgument() if is_form:
+            return Failure(400, "This form cannot be read", sentence(error))
+        case errors.PermissionDenied() | WrongMethod():
+            headers = getattr(error, "headers", found.headers)
+            return found._replace(text=found.text or sentence(error), headers=headers)
+        case errors.NotFound() if _typed(request):
             return found._replace(
-                title="The data cannot be reached right now",
-                text="Reload this page in a moment: your browser then sends the form again.",
+                title="This does not exist any more",
+                text="Somebody else has deleted it, perhaps while you were editing it.",
             )
-    elif isinstance(error, errors.InvalidArgument) and request.method == "POST":
-        return Failure(400, "This form cannot be read", sentence(error))
-    elif isinstance(error, WrongMethod) and found:
-        return found._replace(text=sentence(error), headers={"allow": error.allowed})
-    elif isinstance(error, errors.PermissionDenied) and found:
-        return found._replace(text=found.text or sentence(error))
-    elif isinstance(error, errors.NotFound) and found and _typed(request):
-        return found._replace(
-            title="This does not exist any more",
-            text="Somebody else has deleted it, perhaps while you were editing it.",
-        )
     return found
 
 
@@ -200,8 +212,12 @@ def _typed(request: Request) -> list[tuple[str, str]]:
 
 
 def sentence(error: Exception) -> str:
-    """Return what an error says as a sentence."""
+    """Return what an error says as a sentence; how long to wait in minutes, as people count."""
     text = str(error)
+    if isinstance(error, errors.TooManyAttempts):
+        minutes = -(-error.seconds // 60)
+        time = "1 minute" if minutes == 1 else f"{minutes} minutes"
+        text = f"too many attempts failed, try again in {time}"
     return f"{text[:1].upper()}{text[1:]}."
 
 

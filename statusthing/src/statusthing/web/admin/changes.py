@@ -24,6 +24,7 @@ from statusthing.web.admin.frame import page
 from statusthing.web.forms import LABELS
 from statusthing.web.headline import KINDS
 from statusthing.web.site import Site
+from statusthing.web.templates import time_element
 
 PAGE = 50
 """How many entries a page has."""
@@ -34,6 +35,9 @@ LONGEST = 300
 _VERBS: Mapping[str, str] = MappingProxyType({"replaced": "changed", "removed": "deleted"})
 """What an action is called, where it is not by its name."""
 
+_UNLOGGED = "set a new password for"
+"""What a change of a user was if the log has nothing that is different: it has no passwords."""
+
 _KINDS: Mapping[str, str] = MappingProxyType({"Note": "note on"})
 """What a record's type is called before the record's name, where it is not by itself."""
 
@@ -42,6 +46,9 @@ _UNSEEN = frozenset({"id", "created", "updated", "version", "last_login"})
 
 _CALLED = frozenset({"name", "username", "item_id"})
 """The fields that say what a record is called, or a note's item."""
+
+_INSTANTS = frozenset({"expires"})
+"""The fields that hold an instant, as RFC 3339 has it."""
 
 _NAMED: Mapping[str, str] = MappingProxyType(
     {"item_id": "item_ids", "status_id": "status_ids", "user_id": "user_ids"}
@@ -143,7 +150,7 @@ def _step(rows: list[_Row], names: Mapping[str, str]) -> Step:
     is_failure = first.action == "failed to sign in"
     return Step(
         at=first.time,
-        actor=first.subject or "somebody unknown" if is_failure else first.actor,
+        actor=(first.subject if is_failure else first.actor) or "somebody unknown",
         address=first.address,
         failed=is_failure,
         entries=[] if is_failure else [_entry(row, names) for row in reversed(rows)],
@@ -154,11 +161,13 @@ def _entry(row: _Row, names: Mapping[str, str]) -> Entry:
     entry, before, after = row
     data = after or before
     name = data.get("name") or data.get("username") or names.get(data.get("item_id", ""), "")
+    fields = list(_fields(before, after, names))
+    is_password = (entry.kind, entry.action, fields) == ("User", "replaced", [])
     return Entry(
-        verb=_VERBS.get(entry.action, entry.action),
+        verb=_UNLOGGED if is_password else _VERBS.get(entry.action, entry.action),
         kind=_KINDS.get(entry.kind, entry.kind.lower()),
         name=_short(name),
-        fields=list(_fields(before, after, names)),
+        fields=fields,
     )
 
 
@@ -167,14 +176,16 @@ def _fields(
 ) -> Iterator[Field]:
     """Yield what is different, in the order of the record.
 
-    Of what was added or deleted, what it is called is said already, and what it is not, is nothing.
+    Of what was added or deleted, what it is called is said already, and what is no or zero says
+    nothing.
     """
     whole = {} if before and after else after or before
     for field in after or before:
-        old, new = (_told(data.get(field), names) for data in (before, after))
-        if field in _UNSEEN or old == new or whole.get(field) is False:
+        tell = _at if field in _INSTANTS else _told
+        old, new = (tell(data.get(field), names) for data in (before, after))
+        if field in _UNSEEN or old == new:
             continue
-        if whole and field in _CALLED:
+        if whole and (field in _CALLED or not whole[field]):
             continue
         label = LABELS.get(field) or field.removesuffix("_id").replace("_", " ").capitalize()
         yield Field(label, old, new)
@@ -187,6 +198,10 @@ def _told(value: object, names: Mapping[str, str]) -> str | None:
         return "yes" if value else "no"
     text = str(value)
     return _short(names.get(text) or _WORDS.get(text) or text)
+
+
+def _at(value: str | None, _: Mapping[str, str]) -> str | None:
+    return value and time_element(datetime.fromisoformat(value))
 
 
 def _short(text: str) -> str:

@@ -34,6 +34,11 @@ LIVES: Mapping[str, str] = MappingProxyType(
 """After how many days a token can end, by how forms write it."""
 
 _TAB = "tokens"
+_CONFLICT = 409
+_AGAIN = (
+    "This form was sent before, and its token was added then. Its secret was shown that time only: "
+    "if you do not have it, revoke that token and add another one."
+)
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]+")
 
 
@@ -75,7 +80,12 @@ async def add(site: Site, request: Request) -> Response:
             ),
         )
     except REFUSALS as error:
-        return _new_page(site, request, refused(typed, error))
+        form = refused(typed, error)
+        # That it differs is no news: when the token is to end is reckoned anew each time.
+        is_again = isinstance(error, InvalidArgument) and error.field == "request_id"
+        return _new_page(site, request, _sent_again(form) if is_again else form)
+    if not added.secret:
+        return _new_page(site, request, _sent_again(blank(**typed)))
     return page(
         site,
         request,
@@ -85,6 +95,10 @@ async def add(site: Site, request: Request) -> Response:
         secret=added.secret,
         address=_address(request),
     )
+
+
+def _sent_again(form: Form) -> Form:
+    return form._replace(problems={"": _AGAIN}, status=_CONFLICT)
 
 
 def _end(site: Site, lives: str) -> datetime | None:
