@@ -139,6 +139,10 @@
     const live = document.getElementById("live");
     if (live && window.EventSource) follow(live);
     if (document.documentElement.dataset.reloads) reload(document.documentElement.dataset.reloads);
+    // Where the navigation is longer than the screen, one sees where one is.
+    const tab = document.querySelector(".nav [aria-current]");
+    const nav = tab && tab.closest(".nav");
+    if (nav && tab.offsetLeft + tab.offsetWidth > nav.clientWidth - 16) nav.scrollLeft = tab.offsetLeft - 64;
     // What was done is said once, and not again when the page is loaded again.
     const here = new URL(location.href);
     if (here.searchParams.has("done")) {
