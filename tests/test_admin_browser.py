@@ -18,6 +18,8 @@ OpenPage = Callable[..., Page]
 
 STALE = 3  # how often the store is away when a page is asked for
 
+HEADER = 100  # pixels
+
 NOTE = "The **database** is slow.\n\n- we look into it\n- more at `10:00`"
 
 
@@ -238,7 +240,9 @@ def check(page: Page, name: str) -> list[str]:
     save_screenshots(page, f"admin-{name}")
     size = page.viewport_size
     assert size is not None
-    found = []
+    # On a narrow screen, where a table has no header.
+    unlabelled = page.locator(".stack td:not([data-label], .actions)").all_inner_texts()
+    found = [f"{name}: no label for {text!r}" for text in unlabelled]
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
         found += [f"{name}, {scheme}: {each}" for each in violations(page)]
@@ -249,6 +253,35 @@ def check(page: Page, name: str) -> list[str]:
     page.set_viewport_size(size)
     page.emulate_media(color_scheme="light")
     return found
+
+
+TITLE = "The status of the services of the department of transport"
+
+
+@pytest.mark.parametrize("title", ["Status", TITLE])
+def test_the_header_is_two_rows(site: Site, open_page: OpenPage, title: str) -> None:
+    """The title and the navigation have one each, on every screen, and one sees where one is."""
+    page = open_page(site.server.url)
+    set_up(page, site)
+    page.goto("/admin/settings")
+    page.get_by_label("Title").fill(title)
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status").first).to_be_visible()
+    for width in (1280, 768, 390, 360):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.reload()
+        current = page.get_by_role("link", name="Settings", exact=True)
+        expect(current).to_be_in_viewport(ratio=1)
+        tops = page.locator(".nav > li").evaluate_all("all => all.map(each => each.offsetTop)")
+        assert len(set(tops)) == 1
+        brand, nav, top = (
+            page.locator(name).bounding_box() for name in (".brand", ".nav", "header")
+        )
+        assert brand is not None
+        assert nav is not None
+        assert top is not None
+        assert brand["y"] + brand["height"] <= nav["y"]
+        assert top["height"] <= HEADER
 
 
 def test_a_page_that_is_only_the_last_known_asks_again(site: Site, open_page: OpenPage) -> None:

@@ -370,6 +370,50 @@ def test_an_open_page_outlives_its_server(tmp_path: Path, open_page: OpenPage) -
         page.close()
 
 
+def test_an_open_page_says_that_it_is_not_live(server: Server, open_page: OpenPage) -> None:
+    """Once, when it cannot connect again, and without moving anything; until it is live again."""
+    stock(server, 14)
+    page = open_page(server.url, allowed=[GONE])
+    page.clock.install(time=0)
+    page.clock.pause_at(1)
+    page.route("**/events", lambda route: route.abort())
+    with page.expect_event("requestfailed"):
+        page.goto("/")
+    offline = page.locator("#offline")
+    page.evaluate(
+        """() => {
+            window.shown = 0;
+            const count = () => { window.shown += 1; };
+            new MutationObserver(count).observe(
+                document.getElementById("offline").parentElement,
+                { subtree: true, childList: true, characterData: true, attributes: true },
+            );
+        }"""
+    )
+    places = "[...document.querySelectorAll('main, h1, h3, footer')].map(each => each.offsetTop)"
+    before = page.evaluate(places)
+    expect(offline).to_be_hidden()  # a server that only begins anew is no news
+
+    for _ in range(3):
+        with page.expect_event("requestfailed"):
+            page.clock.run_for(60_000)
+    expect(offline).to_be_in_viewport(ratio=1)
+    assert page.evaluate(places) == before
+    assert page.evaluate("window.shown") == 1
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    expect(page.locator("footer a")).to_be_in_viewport(ratio=1)
+    page.clock.resume()
+    assert check(page, "offline") == []
+    page.emulate_media(media="print")
+    expect(offline).to_be_hidden()
+    page.emulate_media(media="screen")
+
+    page.unroute("**/events")
+    with page.expect_response("**/events"):
+        page.clock.run_for(120_000)
+    expect(offline).to_be_hidden()
+
+
 def test_a_page_that_was_stale_recovers(server: Server, open_page: OpenPage) -> None:
     """When the store is back, the notice goes by itself."""
     add_item(server, "API")

@@ -28,6 +28,7 @@
   function follow(live) {
     let source, timer, again, fetching, wanted, failures = 0, fetched = 0;
     const announcer = document.getElementById("announcer");
+    const offline = document.getElementById("offline");
     const here = () => document.getElementById("live");
 
     function later(act, seconds) {
@@ -43,11 +44,19 @@
       close();
       if (document.hidden) return;
       source = new EventSource(live.dataset.events);
-      source.onopen = () => { failures = 0; };
+      source.onopen = () => {
+        failures = 0;
+        offline.hidden = true;
+      };
       source.onmessage = (event) => {
         if (event.data !== here().dataset.revision) refresh();
       };
-      source.onerror = () => { close(); back(open); };
+      source.onerror = () => {
+        close();
+        back(open);
+        // Not of a server or a proxy that only begins anew.
+        if (failures > 1) offline.hidden = false;
+      };
       recheck();
     }
     // No event tells that what was last known is right again.
@@ -139,6 +148,10 @@
     const live = document.getElementById("live");
     if (live && window.EventSource) follow(live);
     if (document.documentElement.dataset.reloads) reload(document.documentElement.dataset.reloads);
+    // Where the navigation is longer than the screen, one sees where one is.
+    const tab = document.querySelector(".nav [aria-current]");
+    const nav = tab && tab.closest(".nav");
+    if (nav && tab.offsetLeft + tab.offsetWidth > nav.clientWidth - 16) nav.scrollLeft = tab.offsetLeft - 64;
     // What was done is said once, and not again when the page is loaded again.
     const here = new URL(location.href);
     if (here.searchParams.has("done")) {
