@@ -62,6 +62,21 @@ def away(server: Server) -> Path:
     return server.log.with_name("away")
 
 
+def lose_store(server: Server, page: Page) -> None:
+    """Keep the store away, and wait until the server has seen it."""
+    away(server).touch()
+    page.evaluate(
+        """async () => {
+            const end = Date.now() + 10000;
+            while (Date.now() < end) {
+                const answer = await fetch("/");
+                if ((await answer.text()).includes("data-stale")) return;
+            }
+            throw new Error("the server does not see that the store is away");
+        }"""
+    )
+
+
 def call(server: Server, rpc: str, **fields: Any) -> dict[str, Any]:
     """Call the API, and return the answer."""
     with server.json() as client:
@@ -153,10 +168,10 @@ def test_every_page_looks_well_and_is_for_everybody(server: Server, open_page: O
     found += check(page, "prefix-item")
     look("/nope", "missing")
     look("/?kind=nope", "senseless")
-    away(server).touch()
-    look("/", "last-known")
-    look(f"/items/{ids[0]}", "item-last-known")
-    expect(page.get_by_text("Last known status.")).to_be_visible()
+    lose_store(server, page)
+    for path, name in (("/", "last-known"), (f"/items/{ids[0]}", "item-last-known")):
+        look(path, name)
+        expect(page.get_by_text("Last known status.")).to_be_visible()
 
     assert found == []
     assert been - {""} == LOOKED_AT["the public pages"]
@@ -419,11 +434,8 @@ def test_a_page_that_was_stale_recovers(server: Server, open_page: OpenPage) -> 
     add_item(server, "API")
     page = open_page(server.url)
     page.goto("/")
-    away(server).touch()
     expect(page.get_by_text("Last known status.")).to_have_count(0)
-    page.wait_for_function(
-        "fetch('/').then(answer => answer.text()).then(text => text.includes('data-stale'))"
-    )
+    lose_store(server, page)
     page.reload()
     expect(page.get_by_text("Last known status.")).to_be_visible()
     away(server).unlink()
