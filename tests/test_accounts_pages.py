@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from tests.markup import html_errors
 from tests.visitor import HTTP, HTTPS, PASSWORD, awaited, place
 
 from statusthing import Role, setup_file
@@ -237,6 +239,32 @@ async def test_setup_makes_the_first_admin_and_signs_in(tmp_path: Path) -> None:
         assert not file.exists()
         assert "ada" in (await ada.get("/admin/profile")).text
         assert (await ada.get("/setup", token=token)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("wrong", "focused"),
+    [
+        ({}, "username"),
+        ({"username": ""}, "username"),
+        ({"email_address": "x"}, "email_address"),
+        ({"password": SHORT}, "password"),
+    ],
+)
+@awaited
+async def test_what_is_wrong_has_the_focus(wrong: dict[str, str], focused: str) -> None:
+    """Only that; when nothing is wrong yet, it is the first field."""
+    async with place() as here, here.visitor() as ada:
+        link = await here.st.setup_link()
+        assert link is not None
+        token = link.partition("=")[2]
+        fields = {"username": "ada", "email_address": "", "password": PASSWORD, **wrong}
+
+        page = await (
+            ada.post("/setup", token=token, **fields) if wrong else ada.get("/setup", token=token)
+        )
+
+        assert re.findall(r'<input id="(\w+)"[^>]* autofocus', page.text) == [focused]
+        assert html_errors(page.text) == []
 
 
 @pytest.mark.parametrize("token", ["", "wrong"])
