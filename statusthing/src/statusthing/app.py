@@ -262,7 +262,7 @@ class App:
         secure = SECURE_TLS if scope.get("scheme") == "https" else SECURE
         if not self._is_public:
             secure = [*secure, NOINDEX]
-        status = 0
+        status, level = 0, logging.INFO
 
         async def watched_send(message: Any) -> None:
             nonlocal status
@@ -282,7 +282,9 @@ class App:
             ):
                 at_hand = self._site.pages.at_hand(scope)
             if at_hand is not None:
-                # Most visitors: with the page made and fresh, there is nothing else to do.
+                # Most visitors: with the page made and fresh, there is nothing else to do. A line
+                # in the log would take longer than that.
+                level = logging.DEBUG
                 await receive()
                 status = at_hand[0]["status"]
                 # It has every header but the one that is for TLS only.
@@ -295,17 +297,21 @@ class App:
             else:
                 await self._router(scope, receive, watched_send)
         finally:
-            path = scope["path"]
-            # Never the query string: a GET carries its message there.
-            _log.info(
-                "%s %s %d",
-                scope["method"],
-                # As a literal where it could forge lines or move a terminal's cursor.
-                path if path.isprintable() else ascii(path),
-                status,
-                extra={
-                    "code": scope.get("statusthing.code", "ok" if 0 < status < _FAILED else "-"),
-                    "milliseconds": round((time.perf_counter() - began) * 1_000, 1),
-                    "correlation_id": correlation_id.get(),
-                },
-            )
+            if _log.isEnabledFor(level):
+                path = scope["path"]
+                # Never the query string: a GET carries its message there.
+                _log.log(
+                    level,
+                    "%s %s %d",
+                    scope["method"],
+                    # As a literal where it could forge lines or move a terminal's cursor.
+                    path if path.isprintable() else ascii(path),
+                    status,
+                    extra={
+                        "code": scope.get(
+                            "statusthing.code", "ok" if 0 < status < _FAILED else "-"
+                        ),
+                        "milliseconds": round((time.perf_counter() - began) * 1_000, 1),
+                        "correlation_id": correlation_id.get(),
+                    },
+                )
