@@ -331,6 +331,22 @@ async def test_somebody_ends_only_their_own_sessions() -> None:
 
 
 @awaited
+async def test_a_session_that_is_over_ends_no_other() -> None:
+    """Whoever was signed out elsewhere cannot sign out the others with what they still know."""
+    async with place() as here:
+        user = await here.person()
+        stolen, own = await here.session(user), await here.session(user)
+        thief = await here.accounts.by_session(stolen)
+        await here.accounts.end_other_sessions(await here.accounts.by_session(own))
+
+        with pytest.raises(Unauthenticated):
+            await here.accounts.end_other_sessions(thief)
+        with pytest.raises(Unauthenticated):
+            await here.accounts.end_session(thief, (await here.found(Session))[0].id)
+        assert (await here.accounts.by_session(own)).user_id == user.id
+
+
+@awaited
 async def test_the_oldest_of_too_many_sessions_ends() -> None:
     """So that nobody fills the store by signing in."""
     async with place() as here:

@@ -279,8 +279,10 @@ class Accounts:
         return secret
 
     async def sign_out(self, principal: Principal) -> None:
-        """End the session of a principal."""
-        await self.end_session(principal, principal.session_id)
+        """End the session of a principal; one that is over already is fine."""
+        query = Query(Session, {"id": principal.session_id, "user_id": principal.user_id})
+        await self._store.write(lambda tx: tx.remove_where(query, limit=1), now=self._clock())
+        self.forget()
 
     async def sessions(self, principal: Principal) -> Sequence[Session]:
         """Return the sessions of a principal's account, oldest first, without those that are over.
@@ -292,20 +294,37 @@ class Accounts:
         return await self._store.read(lambda tx: tx.find(query)) if principal.user_id else ()
 
     async def end_session(self, principal: Principal, id: str) -> None:
-        """End one of the sessions of a principal's account; one that is over already is fine."""
+        """End one of the sessions of a principal's account; one that is over already is fine.
+
+        Raises:
+            Unauthenticated: the principal's own session is over.
+        """
         query = Query(Session, {"id": id, "user_id": principal.user_id})
-        await self._store.write(lambda tx: tx.remove_where(query, limit=1), now=self._clock())
-        self.forget()
+        await self._end(principal, lambda tx: tx.remove_where(query, limit=1))
 
     async def end_other_sessions(self, principal: Principal) -> int:
-        """End all sessions of a principal's account but the one they use; return how many."""
+        """End all sessions of a principal's account but the one they use; return how many.
+
+        Raises:
+            Unauthenticated: the principal's own session is over.
+        """
 
         def work(tx: Transaction) -> int:
             found = tx.find(Query(Session, {"user_id": principal.user_id}))
             others = frozenset(each.id for each in found) - {principal.session_id}
             return tx.remove_where(Query(Session, {"id": others}), limit=MOST_SESSIONS)
 
-        ended = await self._store.write(work, now=self._clock())
+        return await self._end(principal, work)
+
+    async def _end(self, principal: Principal, work: Callable[[Transaction], int]) -> int:
+        """End sessions, for somebody whose own is looked at in the same unit."""
+        now = self._clock()
+
+        def checked(tx: Transaction) -> int:
+            credentials.renewed(tx, principal, now, devmode=self._devmode)
+            return work(tx)
+
+        ended = await self._store.write(checked, now=now)
         self.forget()
         return ended
 
