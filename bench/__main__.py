@@ -37,9 +37,6 @@ def measures(pace: Pace, folder: Path) -> Iterator[tuple[str, Measure]]:
     many = asyncio.run(store.fill(f"sqlite:///{folder}/many.db", MANY))
     yield "ListItems", asyncio.run(store.listing(few, many, 10 * pace.rounds))
     yield "list of items", asyncio.run(page.listing(few, 20 * pace.rounds))
-    # Of its own, because the load on the others adds notes by the thousand.
-    own = asyncio.run(store.fill(f"sqlite:///{folder}/page.db", MANY))
-    yield "page, 1 000 items", asyncio.run(page.after_writes(own, 10 * pace.rounds))
     with _serving(folder, few) as server:
         for name, conditional in {"page": False, "page, 304": True}.items():
             yield name, page.compare(server, pace, folder, conditional=conditional)
@@ -61,6 +58,9 @@ def measures(pace: Pace, folder: Path) -> Iterator[tuple[str, Measure]]:
         )
         # The last, because it makes the items larger.
         yield "AddNote", compared("AddNote", JSON, add)
+    # Of its own, because that has added notes by the thousand.
+    own = asyncio.run(store.fill(f"sqlite:///{folder}/page.db", MANY))
+    yield "page, 1 000 items", asyncio.run(page.after_writes(own, 10 * pace.rounds))
     with any_server() as postgres, postgres.database() as url:
         yield from _measures_on_postgres(pace, folder, postgres, url)
 
