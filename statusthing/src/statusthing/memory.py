@@ -80,8 +80,9 @@ class MemoryStore:
         """Make the store ready."""
         if self._wakeup is None:
             self._pid = os.getpid()
-            self._wakeup = Wakeup()
-            self._wakeup.announce(self._state.revision)
+            wakeup = Wakeup()
+            wakeup.announce(self._state.revision)
+            self._wakeup = wakeup  # last: another thread may close the store at once
 
     async def migrate(self) -> None:
         """Do nothing: data in memory always has the current layout."""
