@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from statusthing import build_app, limits
+from statusthing import Role, build_app, limits
 from statusthing.app import App
 from statusthing.asgi import STOPPING
 from statusthing.memory import MemoryStore
@@ -53,7 +53,7 @@ class Listener:
 
 @asynccontextmanager
 async def listening(
-    app: App, path: str = "/events", stop: asyncio.Event | None = None
+    app: App, path: str = "/events", stop: asyncio.Event | None = None, token: str = ""
 ) -> AsyncIterator[Listener]:
     """Listen to a stream; leaving tells the application that the client has gone."""
     listener = Listener()
@@ -74,7 +74,7 @@ async def listening(
         "path": path,
         "root_path": "",
         "query_string": b"",
-        "headers": [],
+        "headers": [(b"authorization", f"Bearer {token}".encode())] if token else [],
         "state": {} if stop is None else {STOPPING: stop},
     }
     task = asyncio.create_task(app(scope, receive, listener.send))
@@ -120,6 +120,24 @@ def test_a_page_learns_the_revision_at_once_and_every_newer_one() -> None:
     assert dict(start["headers"])[b"content-type"].startswith(b"text/event-stream")
     assert dict(start["headers"])[b"cache-control"] == b"no-store"
     assert parts == ["retry: 3000\n\n", "id: 1\ndata: 1\n\n", "id: 2\ndata: 2\n\n"]
+
+
+def test_whoever_may_not_see_the_page_any_more_learns_of_no_change() -> None:
+    """A private stream ends with the token that it began with, before the next revision."""
+
+    async def act(app: App) -> tuple[list[str], bool]:
+        await app.st.items.add(name="API")
+        added = await app.st.tokens.add(name="wall", role=Role.VIEWER)
+        async with listening(app, token=added.secret) as listener:
+            parts = [await listener.next(), await listener.next()]
+            await app.st.tokens.revoke(added.token.id)
+            await app.st.items.add(name="another")
+            return [*parts, await listener.next()], listener.ended
+
+    parts, ended = use(act, access="private")
+
+    assert parts == ["retry: 3000\n\n", "id: 1\ndata: 1\n\n", ""]
+    assert ended
 
 
 def test_a_page_that_comes_back_learns_what_it_missed() -> None:

@@ -14,7 +14,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from statusthing import limits
+from statusthing.access import ANONYMOUS, permitted
 from statusthing.asgi import STOPPING
+from statusthing.errors import RequestError, StoreError
 from statusthing.web.answers import SECURITY, UNKEPT
 from statusthing.web.devmode import edits
 from statusthing.web.failures import Missing
@@ -31,11 +33,12 @@ _HEADERS = {"cache-control": UNKEPT, "x-accel-buffering": "no", **SECURITY}
 _COMMENT = b":\n\n"
 
 
-async def events(site: Site, _: Request) -> Response:
+async def events(site: Site, request: Request) -> Response:
     """Send the public revision: the present one at once, and every newer one as it comes.
 
-    It carries nothing else, so that whoever may not see a page learns nothing of it. Beyond
-    `limits.EVENT_STREAMS`, a client is told to come back later.
+    It carries nothing else, so that whoever may not see a page learns nothing of it; and ends
+    before the next one for who may not see the page any more. Beyond `limits.EVENT_STREAMS`, a
+    client is told to come back later.
     """
 
     async def revisions() -> AsyncIterator[bytes]:
@@ -43,15 +46,28 @@ async def events(site: Site, _: Request) -> Response:
         await site.live.look()
         while True:
             changed, revision = site.live.changed, site.live.revision
-            if revision not in (sent, -1):
-                yield b"id: %d\ndata: %d\n\n" % (revision, revision)
-                sent = revision
-                await asyncio.sleep(PAUSE_SECONDS)
-            else:
+            if revision in (sent, -1):
                 await changed.wait()
+                continue
+            if not await _may_listen(site, request):
+                return
+            yield b"id: %d\ndata: %d\n\n" % (revision, revision)
+            sent = revision
+            await asyncio.sleep(PAUSE_SECONDS)
 
     site.live.watch()
     return _stream(site, revisions())
+
+
+async def _may_listen(site: Site, request: Request) -> bool:
+    """Return whether whoever listens may see the page now: a stream outlives many a session."""
+    if permitted(ANONYMOUS, "ViewPage", site.st.access):
+        return True
+    try:
+        principal = await site.callers.of_page(request.scope)
+    except (RequestError, StoreError):
+        return False
+    return permitted(principal, "ViewPage", site.st.access)
 
 
 async def reloads(site: Site, _: Request) -> Response:
@@ -69,7 +85,7 @@ def _stream(site: Site, events: AsyncIterator[bytes]) -> Response:
 
 
 class _Stream(Response):
-    """An answer that goes on until its client leaves or the server stops."""
+    """An answer that goes on until its events do not, its client leaves or the server stops."""
 
     def __init__(self, site: Site, events: AsyncIterator[bytes]) -> None:
         super().__init__(headers=_HEADERS, media_type="text/event-stream")
@@ -94,7 +110,7 @@ class _Stream(Response):
         stopping: asyncio.Event | None = scope.get("state", {}).get(STOPPING)
         if stopping is not None:
             ends.add(asyncio.ensure_future(stopping.wait()))
-        following: asyncio.Task[Any] = asyncio.ensure_future(anext(self._events))
+        following: asyncio.Task[Any] = asyncio.ensure_future(anext(self._events, None))
         try:
             await send(_part(b"retry: 3000\n\n"))
             while True:
@@ -108,8 +124,11 @@ class _Stream(Response):
                 if not done:
                     await send(_part(_COMMENT))
                     continue
-                await send(_part(following.result()))
-                following = asyncio.ensure_future(anext(self._events))
+                event = following.result()
+                if event is None:
+                    break
+                await send(_part(event))
+                following = asyncio.ensure_future(anext(self._events, None))
             await send({"type": "http.response.body", "body": b""})
         finally:
             for task in (following, *ends):
