@@ -46,7 +46,7 @@ class Calls:
         refused: those whose adding was answered with an error.
         codes: the codes of all answers, "ok" among them.
         slowest: the longest time that an answer took, in seconds.
-        served: when the latest answer came that was no error.
+        served: when the latest answer came that was no error, to a read and to a write.
     """
 
     def __init__(self, server: Server) -> None:
@@ -55,7 +55,7 @@ class Calls:
         self.refused: list[str] = []
         self.codes: set[str] = set()
         self.slowest = 0.0
-        self.served = 0.0
+        self.served = {LIST: 0.0, ADD: 0.0}
         self._over = threading.Event()
 
     @contextmanager
@@ -74,9 +74,9 @@ class Calls:
                 thread.join(2 * SECONDS)
 
     def serve_again(self) -> float:
-        """Wait until the server answers without an error, and return how long that took."""
+        """Wait until reads and writes are answered without an error; return how long that took."""
         began = time.monotonic()
-        while self.served <= began:
+        while min(self.served.values()) <= began:
             assert time.monotonic() < began + SECONDS
             time.sleep(PAUSE_SECONDS)
         return time.monotonic() - began
@@ -95,14 +95,15 @@ class Calls:
                 if self._over.wait(2 * PAUSE_SECONDS):
                     return
                 began = time.monotonic()
-                if n % 2:
-                    answer = client.post(LIST, json={"page_size": 1})
+                path = LIST if n % 2 else ADD
+                if path is LIST:
+                    answer = client.post(path, json={"page_size": 1})
                 else:
-                    answer = client.post(ADD, json={"name": f"{name} {n}"})
+                    answer = client.post(path, json={"name": f"{name} {n}"})
                     (self.acknowledged if answer.is_success else self.refused).append(f"{name} {n}")
                 self.codes.add("ok" if answer.is_success else answer.json()["code"])
                 if answer.is_success:
-                    self.served = time.monotonic()
+                    self.served[path] = time.monotonic()
                 self.slowest = max(self.slowest, time.monotonic() - began)
 
 
