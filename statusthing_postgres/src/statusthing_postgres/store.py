@@ -26,6 +26,7 @@ import msgspec
 import psycopg
 import sqlalchemy
 from sqlalchemy import (
+    JSON,
     ColumnElement,
     Engine,
     NullPool,
@@ -34,6 +35,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     cast,
+    column,
     create_engine,
     delete,
     func,
@@ -77,11 +79,9 @@ _MISTAKES = {
 
 
 def _insert_all(table: Table) -> Insert:
-    arrays = (
-        cast(bindparam(f"all_{name}", type_=Text), ARRAY(column.type))
-        for name, column in table.c.items()
-    )
-    rows = func.unnest(*arrays).table_valued(*table.c.keys()).render_derived()
+    columns = [column(name, each.type) for name, each in table.c.items()]
+    given = cast(bindparam("rows", type_=Text), JSON)
+    rows = func.json_to_recordset(given).table_valued(*columns).render_derived(with_types=True)
     return insert(table).from_select(table.c.keys(), select(*rows.c))
 
 
@@ -174,15 +174,9 @@ class PostgresStore(SqlStore):
         return nullcontext()
 
     def inserting(self, session: Session, kind: type[Any], rows: list[Bound]) -> list[Bound]:
-        """Insert several with one statement, from an array for each column."""
-        if len(rows) == 1:
-            return rows
-        values: list[Any] = [row.parameters for row in rows]
-        arrays = {
-            f"all_{name}": _array_text([each[name] for each in values])
-            for name in TABLES[kind].c.keys()  # noqa: SIM118 - not a mapping
-        }
-        return [session.bind(_INSERT_ALL[kind], arrays)]
+        """Insert them with one statement, whatever their number, from one JSON text."""
+        text = msgspec.json.encode([row.parameters for row in rows]).decode()
+        return [session.bind(_INSERT_ALL[kind], {"rows": text})]
 
     def conclusion(self, session: Session, before: Head, head: Head) -> list[Bound]:
         """Sign the commit; if the head moves, notify those who wait for it."""

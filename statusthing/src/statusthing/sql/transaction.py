@@ -138,25 +138,31 @@ def _refuse_to_write() -> NoReturn:
 _RECORDS = tuple(kind for kind in TABLES if kind is not Change)
 
 
-class Waiting:
-    """What the units of a batch know, and what they have added and not sent to the database yet.
+Known = dict[tuple[type[Record], str], Record]
+"""Records that were read, by type and id."""
 
-    The latter is sent type by type. No type refers to one that comes later, so the order of the
+
+class Waiting:
+    """What the units of a batch have added and not sent to the database yet, and what they know.
+
+    The former is sent type by type. No type refers to one that comes later, so the order of the
     additions makes no difference, except where one refers to a record that is added after it:
     `named` is there to notice that.
+
+    Args:
+        known: records as they are where the batch begins.
 
     Attributes:
         rows: by type, in the order in which they are sent.
         named: the type and id of each record that one of them refers to.
-        known: records that one of the units has read, by type and id. They stay as they are until a
-            unit of this batch changes something: it holds the writer lock. Units that come together
-            often run for the same caller, whose token each of them reads.
+        known: records of logged types. They stay as they are until a unit of this batch changes
+            something, for it holds the writer lock.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, known: Known) -> None:
         self.rows: dict[type[Any], list[Bound]] = {kind: [] for kind in TABLES}
         self.named: set[tuple[type[Record], str]] = set()
-        self.known: dict[tuple[type[Record], str], Record] = {}
+        self.known = known
 
     def statements(
         self, session: Session, database: Database, kinds: Iterable[type[Any]] = TABLES
@@ -219,7 +225,9 @@ class Writing(Reading):
         known = self._waiting.known.get((kind, id))
         if known is None:
             self._send_what_is_in(kind)
-            known = self._waiting.known[kind, id] = super().get(kind, id)
+            known = super().get(kind, id)
+            if RECORDS[kind].logged:
+                self._waiting.known[kind, id] = known
         return cast("R", known)
 
     def find(self, query: Query[Q]) -> Sequence[Q]:

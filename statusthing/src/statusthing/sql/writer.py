@@ -33,7 +33,7 @@ from statusthing.errors import OutcomeUnknown, StoreClosed, StoreUnavailable
 from statusthing.sql.database import Database
 from statusthing.sql.head import Head, begin, moving
 from statusthing.sql.session import Session
-from statusthing.sql.transaction import CANNOT_SERVE, Waiting, Writing
+from statusthing.sql.transaction import CANNOT_SERVE, Known, Waiting, Writing
 from statusthing.store import Transaction
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ SETTLE_SECONDS = 1.5
 """For how long a database that broke off during a commit is asked again what became of it."""
 
 _PAUSE_SECONDS = 0.05
-
+_MOST_KNOWN = 1_024
 
 _UNKNOWN = "the database was lost during this write, which took effect wholly or not at all"
 
@@ -91,6 +91,10 @@ class Writer:
         self._alone = alone
         self._announce = announce
         self._session: Session | None = None
+        # The head that the last batch left behind, and records as they are there. Nothing that is
+        # logged changes without moving the head: many units in a row run for one caller, whose
+        # token each of them reads, and find it here until some other process has written.
+        self._seen: tuple[Head, Known] | None = None
         self._queue: deque[_Unit] = deque()
         self._changed = threading.Condition()
         self._end: StoreUnavailable | None = None
@@ -236,7 +240,8 @@ class Writer:
             _Undo: something has to be undone, and the others with it.
         """
         before = head = begin(session, lock=True)
-        waiting = Waiting()
+        seen, self._seen = self._seen, None
+        waiting = Waiting(seen[1] if seen and seen[0] == before else {})
         touched = False
         for number, unit in enumerate(units):
             writing = Writing(session, self._database, head, unit.now, waiting, careful=careful)
@@ -262,6 +267,8 @@ class Writer:
             self._disconnect()
             if not (lost and self._was_committed()):
                 raise
+        if len(waiting.known) <= _MOST_KNOWN:
+            self._seen = head, waiting.known
         return before, head
 
     def _try(self, unit: _Unit, writing: Writing) -> None:
