@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import socket
 import time
@@ -30,8 +31,8 @@ from sqlalchemy import (
     ColumnElement,
     Engine,
     NullPool,
-    Table,
     Text,
+    UpdateBase,
     any_,
     bindparam,
     cast,
@@ -49,6 +50,7 @@ from sqlalchemy.schema import CreateSchema
 
 from statusthing.errors import StoreUnavailable, UserMistake
 from statusthing.sql import schema
+from statusthing.sql.database import Rows
 from statusthing.sql.head import Head
 from statusthing.sql.session import Bound, Session
 from statusthing.sql.store import Opened, SqlStore
@@ -78,14 +80,15 @@ _MISTAKES = {
 }
 
 
-def _insert_all(table: Table) -> Insert:
+def _insert_all(kind: type[Any]) -> Insert:
+    table = TABLES[kind]
     columns = [column(name, each.type) for name, each in table.c.items()]
-    given = cast(bindparam("rows", type_=Text), JSON)
+    given = cast(bindparam(kind.__name__, type_=Text), JSON)
     rows = func.json_to_recordset(given).table_valued(*columns).render_derived(with_types=True)
     return insert(table).from_select(table.c.keys(), select(*rows.c))
 
 
-_INSERT_ALL = {kind: _insert_all(table) for kind, table in TABLES.items()}
+_INSERT_ALL = {kind: _insert_all(kind) for kind in TABLES}
 
 _SIGNED = insert(commits).values(
     writer=bindparam("signer"),
@@ -107,6 +110,15 @@ _SIGN_AND_MOVE = (
     .returning(func.pg_notify("statusthing", ""))
     .add_cte(_SIGN.cte("signed"))
 )
+
+
+@functools.cache
+def _end(kinds: tuple[type[Any], ...], *, moves: bool) -> UpdateBase:
+    """Make the one statement with which a transaction ends, but for its COMMIT."""
+    inserts = (_INSERT_ALL[kind].cte(f"new_{kind.__name__}") for kind in kinds)
+    return (_SIGN_AND_MOVE if moves else _SIGN).add_cte(*inserts)
+
+
 _FORGET = delete(commits).where(commits.c.time < bindparam("before", type_=commits.c.time.type))
 _SIGNATURE = select(commits.c.number).where(
     commits.c.writer == bindparam("signer"), commits.c.revision == bindparam("revision_is")
@@ -173,21 +185,25 @@ class PostgresStore(SqlStore):
         """Leave it to the lock on the head's row."""
         return nullcontext()
 
-    def inserting(self, session: Session, kind: type[Any], rows: list[Bound]) -> list[Bound]:
-        """Insert them with one statement, whatever their number, from one JSON text."""
-        text = msgspec.json.encode([row.parameters for row in rows]).decode()
-        return [session.bind(_INSERT_ALL[kind], {"rows": text})]
+    def inserting(self, session: Session, rows: Rows) -> list[Bound]:
+        """Insert those of one type with one statement, whatever their number."""
+        return [
+            session.bind(_INSERT_ALL[kind], _texts({kind: each}))
+            for kind, each in rows.items()
+            if each
+        ]
 
-    def conclusion(self, session: Session, before: Head, head: Head) -> list[Bound]:
-        """Sign the commit; if the head moves, notify those who wait for it."""
+    def ending(self, session: Session, rows: Rows, before: Head, head: Head) -> list[Bound]:
+        """Insert, sign the commit, and if the head moves, notify those who wait for it."""
         self._number += 1
         self._revision = head.revision
         values = {f"{name}_is": value for name, value in msgspec.structs.asdict(head).items()}
-        values |= {"signer": self._writer, "signed": self._number}
-        signing = session.bind(_SIGN if head == before else _SIGN_AND_MOVE, values)
+        values |= {"signer": self._writer, "signed": self._number} | _texts(rows)
+        kinds = tuple(kind for kind, each in rows.items() if each)
+        ending = session.bind(_end(kinds, moves=head != before), values)
         if self._number > 1:
-            return [signing]
-        return [session.bind(_FORGET, {"before": head.time - _FORGOTTEN_AFTER}), signing]
+            return [ending]
+        return [session.bind(_FORGET, {"before": head.time - _FORGOTTEN_AFTER}), ending]
 
     def was_committed(self, session: Session) -> bool:
         """Look for the signature."""
@@ -333,6 +349,15 @@ def _make_engine(connect: Callable[[], Connection]) -> Engine:
         hide_parameters=True,  # keeps user content out of error logs
         use_native_hstore=False,  # spares a query on connecting
     )
+
+
+def _texts(rows: Rows) -> dict[str, str]:
+    """Write the rows of each type as JSON, which PostgreSQL takes apart."""
+    return {
+        kind.__name__: msgspec.json.encode([row.parameters for row in each]).decode()
+        for kind, each in rows.items()
+        if each
+    }
 
 
 def _array_text(values: list[Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
@@ -11,6 +12,9 @@ from sqlalchemy.exc import DBAPIError
 
 from statusthing.sql.head import Head, moving
 from statusthing.sql.session import Bound, Session
+
+Rows = Mapping[type[Any], Sequence[Bound]]
+"""Rows to insert, by type, in the order in which they are inserted."""
 
 
 class Database(ABC):
@@ -50,13 +54,14 @@ class Database(ABC):
         Held whenever the writer's connection does something. Raises StoreUnavailable.
         """
 
-    def inserting(self, session: Session, kind: type[Any], rows: list[Bound]) -> list[Bound]:
-        """Make the statements that insert rows of a type; as they are, each inserts one."""
-        return rows
+    def inserting(self, session: Session, rows: Rows) -> list[Bound]:
+        """Make the statements that insert rows; as they are, each inserts one."""
+        return [row for each in rows.values() for row in each]
 
-    def conclusion(self, session: Session, before: Head, head: Head) -> list[Bound]:
-        """Make the last statements of a transaction that wrote, which write down the head."""
-        return [] if head == before else [moving(session, head)]
+    def ending(self, session: Session, rows: Rows, before: Head, head: Head) -> list[Bound]:
+        """Make the last statements of a transaction, which insert rows and write down the head."""
+        moves = [] if head == before else [moving(session, head)]
+        return self.inserting(session, rows) + moves
 
     def was_committed(self, session: Session) -> bool:
         """Tell whether the transaction whose conclusion was made last has been committed.

@@ -164,17 +164,6 @@ class Waiting:
         self.named: set[tuple[type[Record], str]] = set()
         self.known = known
 
-    def statements(
-        self, session: Session, database: Database, kinds: Iterable[type[Any]] = TABLES
-    ) -> list[Bound]:
-        """Make the statements that put what waits into the database."""
-        return [
-            statement
-            for kind in kinds
-            if self.rows[kind]
-            for statement in database.inserting(session, kind, self.rows[kind])
-        ]
-
 
 class Writing(Reading):
     """A transaction that may write.
@@ -363,9 +352,10 @@ class Writing(Reading):
 
     def _send(self, kinds: Iterable[type[Any]]) -> None:
         self._check()
-        sent = self._waiting.statements(self._session, self._database, kinds)
-        if not sent:
+        rows = {kind: self._waiting.rows[kind] for kind in kinds}
+        if not any(rows.values()):
             return
+        sent = self._database.inserting(self._session, rows)
         try:
             self._session.change_all(sent)
         except DBAPIError as error:

@@ -256,8 +256,7 @@ class Writer:
         if not touched:
             session.rollback()
             return before, before
-        changes = waiting.statements(session, self._database)
-        changes += self._database.conclusion(session, before, head)
+        changes = self._database.ending(session, waiting.rows, before, head)
         try:
             session.change_all(changes, commit=True)
         except Exception as error:
