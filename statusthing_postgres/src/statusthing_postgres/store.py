@@ -39,6 +39,7 @@ from sqlalchemy import (
     column,
     create_engine,
     delete,
+    exists,
     func,
     select,
     text,
@@ -80,43 +81,57 @@ _MISTAKES = {
 }
 
 
-def _insert_all(kind: type[Any]) -> Insert:
+def _insert_all(kind: type[Any], *conditions: ColumnElement[bool]) -> Insert:
     table = TABLES[kind]
     columns = [column(name, each.type) for name, each in table.c.items()]
     given = cast(bindparam(kind.__name__, type_=Text), JSON)
     rows = func.json_to_recordset(given).table_valued(*columns).render_derived(with_types=True)
-    return insert(table).from_select(table.c.keys(), select(*rows.c))
+    return insert(table).from_select(table.c.keys(), select(*rows.c).where(*conditions))
 
 
 _INSERT_ALL = {kind: _insert_all(kind) for kind in TABLES}
 
-_SIGNED = insert(commits).values(
-    writer=bindparam("signer"),
-    number=bindparam("signed"),
-    revision=bindparam("revision_is"),
-    time=bindparam("time_is"),
+_HELD = (
+    select(head.c.revision)
+    .where(head.c.revision == bindparam("before_is"))
+    .with_for_update()
+    .cte("held")
 )
-_SIGN = _SIGNED.on_conflict_do_update(
-    index_elements=[commits.c.writer],
-    set_={name: _SIGNED.excluded[name] for name in ("number", "revision", "time")},
-)
-_SIGN_AND_MOVE = (
-    update(head)
-    .values(
-        revision=bindparam("revision_is"),
-        public_revision=bindparam("public_revision_is"),
-        time=bindparam("time_is"),
+_IS_HELD = exists(select(_HELD.c.revision))
+
+
+def _sign(*conditions: ColumnElement[bool]) -> Insert:
+    values = {"writer": "signer", "number": "signed", "revision": "revision_is", "time": "time_is"}
+    given = (bindparam(name, type_=commits.c[column].type) for column, name in values.items())
+    signed = insert(commits).from_select([*values], select(*given).where(*conditions))
+    return signed.on_conflict_do_update(
+        index_elements=[commits.c.writer],
+        set_={name: signed.excluded[name] for name in ("number", "revision", "time")},
     )
-    .returning(func.pg_notify("statusthing", ""))
-    .add_cte(_SIGN.cte("signed"))
-)
+
+
+_SIGN = _sign()
 
 
 @functools.cache
-def _end(kinds: tuple[type[Any], ...], *, moves: bool) -> UpdateBase:
-    """Make the one statement with which a transaction ends, but for its COMMIT."""
-    inserts = (_INSERT_ALL[kind].cte(f"new_{kind.__name__}") for kind in kinds)
-    return (_SIGN_AND_MOVE if moves else _SIGN).add_cte(*inserts)
+def _end(kinds: tuple[type[Any], ...]) -> UpdateBase:
+    """Make the statement that inserts rows and moves the head, if it is still where it was.
+
+    It may be a transaction of its own: it takes the writers' lock, and does nothing if somebody
+    else has written.
+    """
+    inserts = (_insert_all(kind, _IS_HELD).cte(f"new_{kind.__name__}") for kind in kinds)
+    return (
+        update(head)
+        .where(head.c.revision == select(_HELD.c.revision).scalar_subquery())
+        .values(
+            revision=bindparam("revision_is"),
+            public_revision=bindparam("public_revision_is"),
+            time=bindparam("time_is"),
+        )
+        .returning(func.pg_notify("statusthing", ""))
+        .add_cte(_sign(_IS_HELD).cte("signed"), *inserts)
+    )
 
 
 _FORGET = delete(commits).where(commits.c.time < bindparam("before", type_=commits.c.time.type))
@@ -198,12 +213,16 @@ class PostgresStore(SqlStore):
         self._number += 1
         self._revision = head.revision
         values = {f"{name}_is": value for name, value in msgspec.structs.asdict(head).items()}
-        values |= {"signer": self._writer, "signed": self._number} | _texts(rows)
-        kinds = tuple(kind for kind, each in rows.items() if each)
-        ending = session.bind(_end(kinds, moves=head != before), values)
-        if self._number > 1:
-            return [ending]
-        return [session.bind(_FORGET, {"before": head.time - _FORGOTTEN_AFTER}), ending]
+        values |= {"signer": self._writer, "signed": self._number, "before_is": before.revision}
+        if head == before:
+            ending = [*self.inserting(session, rows), session.bind(_SIGN, values)]
+        else:
+            kinds = tuple(kind for kind, each in rows.items() if each)
+            ending = [session.bind(_end(kinds), values | _texts(rows))]
+        if self._number == 1:
+            forgotten = {"before": head.time - _FORGOTTEN_AFTER}
+            ending.insert(0, session.bind(_FORGET, forgotten))
+        return ending
 
     def was_committed(self, session: Session) -> bool:
         """Look for the signature."""

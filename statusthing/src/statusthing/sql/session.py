@@ -33,6 +33,9 @@ class Bound(NamedTuple):
     parameters: Parameters
 
 
+_COMMIT = Bound("COMMIT", ())
+
+
 class Session:
     """A connection, for one thread at a time.
 
@@ -52,6 +55,7 @@ class Session:
         self._error = connection.dialect.loaded_dbapi.Error
         self._begin = begin
         self._together = together
+        self._put_off: Callable[[], object] | None = None
         # Not SQLAlchemy's proxy for it, through which each call would go.
         self._driver = cast("DBAPIConnection", connection.connection.dbapi_connection)
         self._cursor = self._driver.cursor()
@@ -86,21 +90,45 @@ class Session:
         prepared = _prepare(statement, self._dialect)
         return Bound(prepared.text, prepared.bind(parameters))
 
-    def change_all(self, changes: Sequence[Bound], *, commit: bool = False) -> None:
-        """Execute statements one after the other, and at the end maybe commit.
+    def change_all(self, changes: Sequence[Bound]) -> None:
+        """Execute statements one after the other: one message to a server, if the driver can."""
+        self.begin_now()
+        self._call(self._change_all, changes)
 
-        That is one message to a server and back, if the driver can.
+    def conclude(self, changes: Sequence[Bound]) -> bool:
+        """Execute the last statements of a transaction and commit it, as `change_all` does.
+
+        Where its beginning was put off to now, and there is one statement only, that is the whole
+        transaction.
+
+        Returns:
+            Whether the last one has changed anything, which it does in any other transaction.
         """
-        self._call(self._change_all, changes, commit)
+        if self._put_off is None or len(changes) > 1:
+            self.begin_now()
+            # Not the driver's own, with which psycopg would wait before the others' answers.
+            self._call(self._change_all, [*changes, _COMMIT])
+            return True
+        self._put_off = None
+        [(text, parameters)] = changes
+        self._call(self._cursor.execute, text, parameters)
+        return bool(self._cursor.rowcount)
 
-    def _change_all(self, changes: Sequence[Bound], commit: bool) -> None:  # noqa: FBT001
+    def _change_all(self, changes: Sequence[Bound]) -> None:
         driver: Any = self._driver
         with driver.pipeline() if self._together else nullcontext():
             for text, parameters in changes:
                 self._cursor.execute(text, parameters)
-            if commit:
-                # Not the driver's own, with which psycopg would wait before the others' answers.
-                self._cursor.execute("COMMIT")
+
+    def put_off(self, begin: Callable[[], object]) -> None:
+        """Have `begin` called when there is something to execute, and not before."""
+        self._put_off = begin
+
+    def begin_now(self) -> None:
+        """Begin the transaction, if that was put off."""
+        if self._put_off is not None:
+            begin, self._put_off = self._put_off, None
+            begin()
 
     def begin(self, kind: Callable[..., T], statement: Select[Any]) -> Sequence[T]:
         """Begin a transaction, and return the first rows that are found in it.
@@ -122,10 +150,12 @@ class Session:
 
     def rollback(self) -> None:
         """Undo the transaction, unless the database has done so already."""
+        self._put_off = None
         self._call(self._driver.rollback)
 
     def run(self, text: str) -> None:
         """Execute a text that has no parameters and finds nothing."""
+        self.begin_now()
         self._call(self._cursor.execute, text)
 
     def close(self) -> None:
@@ -138,6 +168,7 @@ class Session:
         return found
 
     def _execute(self, statement: Statement, parameters: Mapping[str, Any]) -> None:
+        self.begin_now()
         prepared = _prepare(statement, self._dialect)
         self._call(self._cursor.execute, prepared.text, prepared.bind(parameters))
 

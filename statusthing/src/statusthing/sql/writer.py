@@ -9,6 +9,9 @@ of making them durable. Nobody hears of a result before the commit that holds it
   what it has written, the batch is undone, and run again in halves, down to that unit alone.
 * A batch that fails as a whole fails all its units, also those that had raised: what they saw was
   never true. If it failed because its connection broke, it is run once more over a new one.
+* A batch for a remote database is first run on what the one before it left behind, without asking
+  whether somebody else has written since. If the batch needs nothing else, its one statement locks
+  the head, sees that it has not moved, writes and commits. If it has, the batch is run once more.
 * If the connection breaks during the commit, the database is asked over a new one whether the
   commit was made. Only if it does not come back in time to tell, callers get OutcomeUnknown.
 * Nobody waits for longer than the database's `patience_seconds`.
@@ -25,7 +28,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from sqlalchemy.exc import DBAPIError
 
@@ -46,6 +49,12 @@ BATCH_SECONDS = 0.02
 
 SETTLE_SECONDS = 1.5
 """For how long a database that broke off during a commit is asked again what became of it."""
+
+FRESH_SECONDS = 1.0
+"""For how long a writer may take it that nobody else has written, before it asks again.
+
+A connection that was lost while it was idle is then noticed where nothing can have been committed.
+"""
 
 _PAUSE_SECONDS = 0.05
 _MOST_KNOWN = 1_024
@@ -72,6 +81,24 @@ class _Undo(Exception):
     """A transaction has to be undone, for the sake of one of its units."""
 
 
+class _Moved(Exception):
+    """Somebody else has written since the last batch, and this one was run on what that left."""
+
+
+class _Seen(NamedTuple):
+    """What a batch left behind.
+
+    Attributes:
+        head: as it was then.
+        known: records as they were then. Nothing that is logged changes without moving the head.
+        until: till when it is fresh, by `time.monotonic()`.
+    """
+
+    head: Head
+    known: Known
+    until: float
+
+
 class Writer:
     """Runs units of work in one line, on a thread and a connection of its own.
 
@@ -91,10 +118,9 @@ class Writer:
         self._alone = alone
         self._announce = announce
         self._session: Session | None = None
-        # The head that the last batch left behind, and records as they are there. Nothing that is
-        # logged changes without moving the head: many units in a row run for one caller, whose
-        # token each of them reads, and find it here until some other process has written.
-        self._seen: tuple[Head, Known] | None = None
+        self._seen: _Seen | None = None
+        self._others_write = True  # between this writer's batches, as far as it has seen
+        self._no_begin: BaseException | None = None  # why a transaction could not begin
         self._queue: deque[_Unit] = deque()
         self._changed = threading.Condition()
         self._end: StoreUnavailable | None = None
@@ -220,6 +246,9 @@ class Writer:
             while True:
                 try:
                     return self._run(session, self._units(batch, grows=grows), careful=careful)
+                except _Moved:
+                    session.rollback()
+                    self._others_write = True
                 except _Undo:
                     session.rollback()
                     grows, careful = False, len(batch) == 1
@@ -238,14 +267,17 @@ class Writer:
 
         Raises:
             _Undo: something has to be undone, and the others with it.
+            _Moved: all of it has to be run again.
         """
-        before = head = begin(session, lock=True)
-        seen, self._seen = self._seen, None
-        waiting = Waiting(seen[1] if seen and seen[0] == before else {})
+        before, known = self._begin(session)
+        head = before
+        waiting = Waiting(known)
         touched = False
         for number, unit in enumerate(units):
             writing = Writing(session, self._database, head, unit.now, waiting, careful=careful)
             self._try(unit, writing)
+            if self._no_begin is not None:
+                raise self._no_begin
             if unit.error is None:
                 head = writing.head
                 touched |= writing.touched
@@ -253,22 +285,47 @@ class Writer:
                 if number or writing.doubtful:
                     raise _Undo
                 break
+        if head == before:
+            # Nothing that is sent would tell whether the head has moved.
+            session.begin_now()
         if not touched:
             session.rollback()
             return before, before
         changes = self._database.ending(session, waiting.rows, before, head)
         try:
-            session.change_all(changes, commit=True)
+            committed = session.conclude(changes)
         except Exception as error:
             lost = isinstance(error, DBAPIError) and error.connection_invalidated
             if not lost and not careful:
                 raise _Undo from error
             self._disconnect()
-            if not (lost and self._was_committed()):
+            committed = lost and self._was_committed()
+            if not committed:
                 raise
+        _check(committed)
         if len(waiting.known) <= _MOST_KNOWN:
-            self._seen = head, waiting.known
+            self._seen = _Seen(head, waiting.known, time.monotonic() + FRESH_SECONDS)
         return before, head
+
+    def _begin(self, session: Session) -> tuple[Head, Known]:
+        """Begin a transaction, or put that off; return the head, and what is known there."""
+        self._no_begin = None
+        seen, self._seen = self._seen, None
+        is_fresh = seen is not None and time.monotonic() < seen.until
+        if seen is None or not is_fresh or self._others_write or not self._database.remote:
+            before = begin(session, lock=True)
+            self._others_write = seen is None or seen.head != before
+            return before, {} if seen is None or self._others_write else seen.known
+
+        def catch_up() -> None:
+            try:
+                _check(begin(session, lock=True) == seen.head)
+            except BaseException as error:
+                self._no_begin = error
+                raise
+
+        session.put_off(catch_up)
+        return seen.head, seen.known
 
     def _try(self, unit: _Unit, writing: Writing) -> None:
         """Run a unit; if it raises, drop what it has not sent yet."""
@@ -334,6 +391,12 @@ class Writer:
         if self._session is not None:
             self._session.close()
             self._session = None
+
+
+def _check(stands: bool) -> None:  # noqa: FBT001 - it says what is checked
+    """Raise _Moved unless the head stands where it was taken to."""
+    if not stands:
+        raise _Moved
 
 
 def _again(error: StoreUnavailable) -> StoreUnavailable:
