@@ -11,29 +11,36 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 Fault = Callable[[], bool]
-"""Told that a client has sent a COMMIT, tells whether its connection breaks then."""
+"""Told that a client has sent what commits, tells whether its connection breaks then."""
 
-
-_PREPARED = re.compile(rb"(\w+)\0COMMIT\0")  # as psycopg does with what it sends often
+_COMMIT = b"COMMIT\0"
+_ALONE = b"WITH held AS "  # how the statement begins that may be a transaction of its own
 
 
 class Commits:
-    """Tells whether there is a COMMIT in what one client has sent."""
+    """Tells whether what one client has sent commits something."""
 
     def __init__(self) -> None:
-        self._name: bytes | None = None
+        # As psycopg names what it sends often.
+        self._names: dict[bytes, list[bytes]] = {_COMMIT: [], _ALONE: []}
+        self._begun = False
 
     def __contains__(self, sent: bytes) -> bool:
-        if found := _PREPARED.search(sent):
-            self._name = found[1]
-        return b"COMMIT\0" in sent or (self._name is not None and self._name + b"\0" in sent)
+        commit = self._has(sent, _COMMIT)
+        commits = commit or (self._has(sent, _ALONE) and not self._begun)
+        self._begun = b"BEGIN " in sent or (self._begun and not commit and b"ROLLBACK" not in sent)
+        return commits
+
+    def _has(self, sent: bytes, text: bytes) -> bool:
+        self._names[text] += re.findall(rb"(\w+)\0" + text, sent)
+        return text in sent or any(name + b"\0" in sent for name in self._names[text])
 
 
 class Proxy:
     """Passes on what comes, both ways, until told otherwise.
 
     Attributes:
-        before: breaks the connection instead of passing the COMMIT on.
+        before: breaks the connection instead of passing on what commits.
         after: passes it on, and breaks the connection before an answer comes.
         refusing: whether new connections are closed at once.
         cuts: how many connections were broken so far.

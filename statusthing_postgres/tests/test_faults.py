@@ -195,8 +195,8 @@ def test_an_end_by_the_server_after_a_commit_is_no_failure(
             while not over.wait(0.005):
                 connection.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                    " WHERE datname = %s AND query LIKE %s",
-                    [name, "%COMMIT%"],
+                    " WHERE datname = %s AND query LIKE ANY(%s)",
+                    [name, ["%COMMIT%", "WITH held AS %"]],
                 )
 
     async def write(id: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from tests.units import NOW, SECONDS, add, change_of, item, note, status, together, until
 
@@ -327,6 +328,95 @@ def test_what_is_not_logged_is_committed_too(
     assert database.rows("SELECT id FROM statusthing_kept_answers") == [("k",)]
     assert database.revisions() == [0]
     assert database.commits() == [1]
+
+
+@pytest.fixture
+def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The first words of what is executed from now on."""
+    words: list[str] = []
+    execute = psycopg.Cursor.execute
+
+    def noting(cursor: Any, text: Any, *arguments: Any, **options: Any) -> Any:
+        words.append(text.split()[0])
+        return execute(cursor, text, *arguments, **options)
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", noting)
+    return words
+
+
+def test_writes_in_a_row_take_one_statement_each(
+    database: Database, filled: PostgresStore, run: Run, executed: list[str]
+) -> None:
+    """Once a writer has seen that nobody else writes, what its units add takes one round trip."""
+
+    def work(transaction: Transaction) -> None:
+        transaction.get(Item, "there")
+        add(item(f"{transaction.revision}"))(transaction)
+
+    executed.clear()
+    for _ in range(5):
+        run(filled.write(work, now=NOW))
+
+    assert executed == ["BEGIN", "SELECT", "WITH", "COMMIT", *["WITH"] * 4]
+    assert database.items() == [*"23456", "other", "there"]
+    assert database.revisions() == [1, 1, 1, *range(2, 7), 6]
+
+
+def test_a_writer_that_was_idle_asks_for_the_head_first(
+    filled: PostgresStore, run: Run, executed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection may have been lost meanwhile, which is no reason for an unknown outcome."""
+    monkeypatch.setattr("statusthing.sql.writer.FRESH_SECONDS", 0)
+    executed.clear()
+    for n in range(3):
+        run(filled.write(add(item(f"{n}")), now=NOW))
+
+    assert executed == ["BEGIN", "WITH", "COMMIT"] * 3
+
+
+def test_units_that_ran_on_an_old_head_run_again(
+    database: Database, filled: PostgresStore, run: Run
+) -> None:
+    """What was run on the head that this writer left behind counts for nothing if others moved."""
+    rival = database.store()
+    run(rival.open())
+    runs: list[int] = []
+
+    def work(transaction: Transaction) -> None:
+        runs.append(transaction.revision)
+        add(item(f"mine {transaction.revision}"))(transaction)
+
+    for _ in range(3):
+        run(filled.write(work, now=NOW))
+    run(rival.write(add(item("theirs")), now=NOW))
+    run(together(filled, work, work))
+    run(rival.close())
+
+    assert runs[:4] == [2, 3, 4, 5]
+    assert runs[-2:] == [6, 7]
+    assert database.items() == [*(f"mine {n}" for n in (2, 3, 4, 6, 7)), "other", "theirs", "there"]
+    assert database.revisions() == [1, 1, 1, *range(2, 8), 7]
+
+
+def test_what_is_not_logged_is_not_written_on_an_old_head(
+    database: Database, filled: PostgresStore, run: Run
+) -> None:
+    """Such a write moves no head, and is made on the one that is there all the same."""
+    rival = database.store()
+    run(rival.open())
+    kept = KeptAnswer(id="k", created=NOW, updated=NOW, digest="", answer="{}", expires=NOW)
+
+    def work(transaction: Transaction) -> int:
+        transaction.add(kept)
+        return transaction.revision
+
+    for n in range(3):
+        run(filled.write(add(item(f"{n}")), now=NOW))
+    run(rival.write(add(item("theirs")), now=NOW))
+
+    assert run(filled.write(work, now=NOW)) == 6
+    run(rival.close())
+    assert database.rows("SELECT id FROM statusthing_kept_answers") == [("k",)]
 
 
 def refuses(store: PostgresStore) -> bool:

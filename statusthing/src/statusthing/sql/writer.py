@@ -163,7 +163,7 @@ class Writer:
             if self._end is not None:
                 raise _again(self._end)
             self._queue.append(unit)
-            self._changed.notify()
+        unit.future.get_loop().call_soon(self._wake)
         patience = self._database.patience_seconds
         if patience is None:
             await unit.future
@@ -176,6 +176,10 @@ class Writer:
         if unit.error is not None:
             raise unit.error
         return cast("T", unit.result)
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
 
     def _serve(self) -> None:
         batch: list[_Unit] = []
@@ -291,6 +295,13 @@ class Writer:
         if not touched:
             session.rollback()
             return before, before
+        self._conclude(session, waiting, before, head, careful=careful)
+        return before, head
+
+    def _conclude(
+        self, session: Session, waiting: Waiting, before: Head, head: Head, *, careful: bool
+    ) -> None:
+        """Commit what the units have written; see `_commit` and `_run`."""
         changes = self._database.ending(session, waiting.rows, before, head)
         try:
             committed = session.conclude(changes)
@@ -303,9 +314,9 @@ class Writer:
             if not committed:
                 raise
         _check(committed)
-        if len(waiting.known) <= _MOST_KNOWN:
-            self._seen = _Seen(head, waiting.known, time.monotonic() + FRESH_SECONDS)
-        return before, head
+        if len(waiting.known) > _MOST_KNOWN:
+            waiting.known.clear()
+        self._seen = _Seen(head, waiting.known, time.monotonic() + FRESH_SECONDS)
 
     def _begin(self, session: Session) -> tuple[Head, Known]:
         """Begin a transaction, or put that off; return the head, and what is known there."""

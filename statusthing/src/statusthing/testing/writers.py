@@ -83,6 +83,28 @@ class Writers:
             assert reader.read(lambda transaction: transaction.count(Query(KeptAnswer))) == n + 1
             assert reader.head() == n + 1
 
+    @rule(3, 4, needs="shared")
+    @pytest.mark.parametrize("then", ["only reads", "writes"])
+    def test_a_writer_sees_what_others_have_changed(
+        self, client: Client, other: Client, then: str
+    ) -> None:
+        """However often a store's units have read a record, they read what others made of it."""
+
+        def work(transaction: Transaction) -> int:
+            position = transaction.get(Item, "i").position
+            if then == "writes":
+                number = transaction.revision
+                add(transaction, item(f"{number}"))
+            return position
+
+        client.add(item("i"))
+        for n in range(4):
+            for _ in range(3):
+                client.write(work)
+
+            assert other.write(count_up) == n
+            assert client.write(work) == n + 1, "another store has counted up since"
+
     @rule(4, 18, 20, needs="shared")
     def test_stores_write_in_one_line(self, client: Client, other: Client) -> None:
         """Two stores lose no update, skip or repeat no revision, and their times go up."""
