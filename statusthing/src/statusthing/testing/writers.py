@@ -90,20 +90,21 @@ class Writers:
     ) -> None:
         """However often a store's units have read a record, they read what others made of it."""
 
-        def work(transaction: Transaction) -> int:
-            position = transaction.get(Item, "i").position
-            if then == "writes":
-                number = transaction.revision
-                add(transaction, item(f"{number}"))
-            return position
+        def read(transaction: Transaction) -> int:
+            return transaction.get(Item, "i").position
+
+        def write(transaction: Transaction) -> int:
+            add(transaction, item(f"{transaction.revision}"))
+            return read(transaction)
 
         client.add(item("i"))
         for n in range(4):
             for _ in range(3):
-                client.write(work)
-
+                client.write(write)
             assert other.write(count_up) == n
-            assert client.write(work) == n + 1, "another store has counted up since"
+
+            found = client.write(read if then == "only reads" else write)
+            assert found == n + 1, "another store has counted up since"
 
     @rule(4, 18, 20, needs="shared")
     def test_stores_write_in_one_line(self, client: Client, other: Client) -> None:
