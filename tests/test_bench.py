@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from tests.requirements import closure
 
 if TYPE_CHECKING:
     from tests.conftest import Server
@@ -99,3 +105,31 @@ def test_calls_that_fail_are_counted(client: str, serve: Serve) -> None:
     assert large.stdout.split() == ["8", "8"], large.stderr
     assert errors == 0
     assert calls >= 8
+
+
+def test_its_dependency_group_has_what_it_imports() -> None:
+    """`nox -s bench` installs the distributions and that group, and nothing else."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
+    installed = "statusthing", "statusthing-sqlite", "statusthing-postgres"
+    there = closure(*installed, *(Requirement(each).name for each in groups["bench"]))
+    providers = importlib.metadata.packages_distributions()
+    own = {"bench", "tests", *sys.stdlib_module_names}
+    wanting = {
+        f"{path.name}: {module}"
+        for path in [*(ROOT / "bench").glob("*.py"), ROOT / "tests" / "postgres.py"]
+        for module in _imported(path) - own
+        if there.isdisjoint(map(canonicalize_name, providers.get(module, [module])))
+    }
+
+    assert not wanting
+
+
+def _imported(path: Path) -> set[str]:
+    """Return the top-level names of the modules that a file imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return {name.partition(".")[0] for name in names}

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import httpx
 import pytest
-from packaging.requirements import Requirement
 from starlette.types import ASGIApp
+from tests.requirements import closure
 from tests.tokens import add_token
 
 from statusthing import Role, StatusKind, cli, limits
@@ -218,21 +218,6 @@ def grpc_environment(tmp_path: Path) -> Path:
                 (packages / top).symlink_to(str(distribution.locate_file(top)))
     (tmp_path / "proto").symlink_to(ROOT / "proto")
     return tmp_path
-
-
-def closure(name: str) -> set[str]:
-    """Return a distribution and all that it requires."""
-    found: set[str] = set()
-    wanted = {name}
-    while wanted:
-        found |= wanted
-        required = (
-            Requirement(each) for name in wanted for each in importlib.metadata.requires(name) or ()
-        )
-        wanted = {
-            each.name for each in required if not each.marker or each.marker.evaluate({"extra": ""})
-        } - found
-    return found
 
 
 def test_the_grpc_client_prints_what_is_shown(serve: Serve, grpc_environment: Path) -> None:
