@@ -181,18 +181,22 @@ def test_libpq_has_secrets() -> None:
 @example("hun&ter=2")
 def test_no_password_is_ever_shown(password: str) -> None:
     """Neither as it is nor encoded, wherever it stands, encoded rightly or not at all."""
+    # What is said of a URL without such a password, which may be one of these words.
+    endings = ("", "?sslmode=disable", "?no-such=1", "?schema=pg_x", "#")
+    safe = told("postgresql:") + "".join(
+        told(f"postgresql://ada:x@db.example/data{end}") for end in endings
+    )
     encoded = quote(password, safe="")
     urls = [
         f"postgresql://ada:{written}@db.example/data{end}"
         for written in (encoded, password)
-        for end in ("", "?sslmode=disable", "?no-such=1", "?schema=pg_x", "#")
+        for end in endings
     ]
     urls += [
         f"postgresql://ada@db.example/data?{name}={encoded}{end}"
         for name in SECRETS
         for end in ("", "&no-such=1", "&schema=pg_x")
     ]
-    safe = told("postgresql://ada:x@db.example/data") + told("postgresql:")
 
     for url in urls:
         words = told(url)

@@ -381,7 +381,7 @@ def _texts(rows: Rows) -> dict[str, str]:
 
 def _array_text(values: list[Any]) -> str:
     # https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
-    quoted = ["NULL" if value is None else '"' + _escaped(str(value)) + '"' for value in values]
+    quoted = ['"' + _escaped(str(value)) + '"' for value in values]
     return "{" + ",".join(quoted) + "}"
 
 

@@ -164,8 +164,7 @@ class Session:
         self._connection.close()
 
     def _found(self, kind: Callable[..., T], statement: Select[Any]) -> Sequence[T]:
-        found: list[T] = self._call(_maker(kind, statement, self._dialect), self._cursor)
-        return found
+        return _maker(kind, statement, self._dialect)(self._call(self._cursor.fetchall))
 
     def _execute(self, statement: Statement, parameters: Mapping[str, Any]) -> None:
         self.begin_now()
