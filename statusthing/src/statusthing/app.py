@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
+import os
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -258,8 +258,7 @@ class App:
     ) -> None:
         began = time.perf_counter()
         scope = self._proxies.seen_through(scope)
-        # No secret: it tells requests apart, and the kernel's randomness is not had for nothing.
-        correlation_id.set(f"{random.getrandbits(64):016x}")
+        correlation_id.set(os.urandom(8).hex())
         secure = SECURE_TLS if scope.get("scheme") == "https" else SECURE
         if not self._is_public:
             secure = [*secure, NOINDEX]

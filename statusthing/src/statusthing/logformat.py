@@ -45,7 +45,8 @@ class _Json(logging.Formatter):
         for name, value in islice(vars(record).items(), _OWN, None):
             if name not in _ADDED:
                 line[name] = value  # noqa: PERF403 - a comprehension takes longer for so few
-        line["timestamp"] = datetime.fromtimestamp(record.created, UTC)
+        now = datetime.fromtimestamp(record.created, UTC)
+        line["timestamp"] = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         try:

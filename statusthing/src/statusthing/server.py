@@ -20,7 +20,7 @@ import os
 import re
 import signal
 import socket
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import hypercorn.protocol
@@ -37,7 +37,7 @@ from statusthing.http2 import Http2Exchange, Http2Protocol
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 _log = logging.getLogger(__name__)
 
@@ -113,7 +113,6 @@ def run_on(
                 signal.signal(number, handler)
             raise
         finally:
-            gc.unfreeze()
             gc.set_threshold(often, *rest)
 
 
@@ -229,12 +228,9 @@ async def _serve(
         accepting = asyncio.create_task(accept(listener, serve, connections))
         sweeping = asyncio.create_task(sweep(connections))
         try:
-            # What is there by now stays, and need not be looked through for cycles, which takes
-            # tens of milliseconds in the middle of calls.
-            gc.collect()
-            gc.freeze()
-            on_start()
-            await stop.wait()
+            with _kept_from_collection():
+                on_start()
+                await stop.wait()
         finally:
             # asyncio logs a fault if a connection comes just when accepting is cancelled.
             with suppress(NotImplementedError):  # Windows accepts in another way
@@ -245,6 +241,24 @@ async def _serve(
         await context.terminated.set()
         await _finish(application.calls, connections)
         sweeping.cancel()
+
+
+@contextmanager
+def _kept_from_collection() -> Iterator[None]:
+    """Have Python look for cycles among new objects only.
+
+    What is there by now stays, and looking through it takes tens of milliseconds, in which no call
+    is answered. A program that has frozen objects itself goes on as it was.
+    """
+    if gc.get_freeze_count():
+        yield
+        return
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _replace_classes() -> None:

@@ -52,7 +52,7 @@ from sqlalchemy.schema import CreateSchema
 from statusthing.errors import StoreUnavailable, UserMistake
 from statusthing.sql import schema
 from statusthing.sql.database import Rows
-from statusthing.sql.head import Head
+from statusthing.sql.head import Head, moving
 from statusthing.sql.session import Bound, Session
 from statusthing.sql.store import Opened, SqlStore
 from statusthing.sql.tables import TABLES, commits, head
@@ -70,6 +70,7 @@ AWAY_SECONDS = 0.5
 LISTEN_SECONDS = 0.25
 """How often those who listen look at the head all the same, in case nobody notifies them."""
 
+_TICK = timedelta(microseconds=1)
 _FORGOTTEN_AFTER = timedelta(days=30)  # writers that have not committed since are gone
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -93,7 +94,7 @@ _INSERT_ALL = {kind: _insert_all(kind) for kind in TABLES}
 
 _HELD = (
     select(head.c.revision)
-    .where(head.c.revision == bindparam("before_is"))
+    .where(head.c.revision == bindparam("before_is"), head.c.time == bindparam("before_time_is"))
     .with_for_update()
     .cte("held")
 )
@@ -213,7 +214,8 @@ class PostgresStore(SqlStore):
         self._number += 1
         self._revision = head.revision
         values = {f"{name}_is": value for name, value in msgspec.structs.asdict(head).items()}
-        values |= {"signer": self._writer, "signed": self._number, "before_is": before.revision}
+        values |= {"signer": self._writer, "signed": self._number}
+        values |= {"before_is": before.revision, "before_time_is": before.time}
         if head == before:
             ending = [*self.inserting(session, rows), session.bind(_SIGN, values)]
         else:
@@ -224,10 +226,17 @@ class PostgresStore(SqlStore):
             ending.insert(0, session.bind(_FORGET, forgotten))
         return ending
 
-    def was_committed(self, session: Session) -> bool:
-        """Look for the signature."""
+    def was_committed(self, session: Session, head: Head) -> bool:
+        """Look for the signature, and if it is not there, see to it that it cannot come.
+
+        The head's time, one microsecond later, is none that a statement on its way has ever seen.
+        """
         signature = {"signer": self._writer, "revision_is": self._revision}
-        return bool(session.value(_SIGNATURE, signature) == self._number)
+        if session.value(_SIGNATURE, signature) == self._number:
+            return True
+        later = msgspec.structs.replace(head, time=head.time + _TICK)
+        session.conclude([moving(session, later)])
+        return False
 
     async def open(self) -> None:
         """Make the store ready; see `SqlStore.open`."""

@@ -63,9 +63,14 @@ class Database(ABC):
         moves = [] if head == before else [moving(session, head)]
         return self.inserting(session, rows) + moves
 
-    def was_committed(self, session: Session) -> bool:
-        """Tell whether the transaction whose conclusion was made last has been committed.
+    def was_committed(self, session: Session, head: Head) -> bool:
+        """Tell whether the transaction whose end was made last has been committed.
 
-        Asked under the lock, over a new connection, when the old one was lost during a COMMIT.
+        Asked under the lock, over a new connection, when the old one was lost with that end. If it
+        has not, it must not be from now on, although it may still be on its way to the server.
+
+        Args:
+            session: where a transaction has begun, which this may commit.
+            head: as it was found there.
         """
         return False

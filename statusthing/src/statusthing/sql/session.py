@@ -45,6 +45,9 @@ class Session:
         connection: SQLAlchemy's, which nothing else uses.
         begin: returns the statement that begins a transaction; may raise StoreUnavailable.
         together: whether the driver takes several statements at once, if they have no parameters.
+
+    Attributes:
+        no_begin: why a transaction that was put off last could not begin.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Session:
         self._begin = begin
         self._together = together
         self._put_off: Callable[[], object] | None = None
+        self.no_begin: BaseException | None = None
         # Not SQLAlchemy's proxy for it, through which each call would go.
         self._driver = cast("DBAPIConnection", connection.connection.dbapi_connection)
         self._cursor = self._driver.cursor()
@@ -98,14 +102,13 @@ class Session:
     def conclude(self, changes: Sequence[Bound]) -> bool:
         """Execute the last statements of a transaction and commit it, as `change_all` does.
 
-        Where its beginning was put off to now, and there is one statement only, that is the whole
-        transaction.
+        Where its beginning was put off to now, there has to be one statement only, which is the
+        whole transaction.
 
         Returns:
-            Whether the last one has changed anything, which it does in any other transaction.
+            False, if that one found nothing to change.
         """
-        if self._put_off is None or len(changes) > 1:
-            self.begin_now()
+        if self._put_off is None:
             # Not the driver's own, with which psycopg would wait before the others' answers.
             self._call(self._change_all, [*changes, _COMMIT])
             return True
@@ -123,12 +126,18 @@ class Session:
     def put_off(self, begin: Callable[[], object]) -> None:
         """Have `begin` called when there is something to execute, and not before."""
         self._put_off = begin
+        self.no_begin = None
 
     def begin_now(self) -> None:
         """Begin the transaction, if that was put off."""
         if self._put_off is not None:
             begin, self._put_off = self._put_off, None
-            begin()
+            try:
+                begin()
+            except BaseException as error:
+                # In the midst of a unit, which may make what it likes of that.
+                self.no_begin = error
+                raise
 
     def begin(self, kind: Callable[..., T], statement: Select[Any]) -> Sequence[T]:
         """Begin a transaction, and return the first rows that are found in it.

@@ -25,7 +25,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar, cast
@@ -90,7 +90,7 @@ class _Seen(NamedTuple):
 
     Attributes:
         head: as it was then.
-        known: records as they were then. Nothing that is logged changes without moving the head.
+        known: records as they are there. Nothing that is logged changes without moving the head.
         until: till when it is fresh, by `time.monotonic()`.
     """
 
@@ -119,8 +119,7 @@ class Writer:
         self._announce = announce
         self._session: Session | None = None
         self._seen: _Seen | None = None
-        self._others_write = True  # between this writer's batches, as far as it has seen
-        self._no_begin: BaseException | None = None  # why a transaction could not begin
+        self._others_write = True  # between this writer's batches, unless it was seen otherwise
         self._queue: deque[_Unit] = deque()
         self._changed = threading.Condition()
         self._end: StoreUnavailable | None = None
@@ -178,6 +177,11 @@ class Writer:
         return cast("T", unit.result)
 
     def _wake(self) -> None:
+        """Let the thread begin, after all calls that the event loop had at hand have queued theirs.
+
+        Told of the first one, it would wait for the interpreter lock meanwhile, or take it from
+        them, and the units would come in several batches.
+        """
         with self._changed:
             self._changed.notify()
 
@@ -249,7 +253,7 @@ class Writer:
             grows, careful = True, False
             while True:
                 try:
-                    return self._run(session, self._units(batch, grows=grows), careful=careful)
+                    return self._run(session, batch, grows=grows, careful=careful)
                 except _Moved:
                     session.rollback()
                     self._others_write = True
@@ -261,12 +265,15 @@ class Writer:
             self._disconnect()
             raise
 
-    def _run(self, session: Session, units: Iterable[_Unit], *, careful: bool) -> tuple[Head, Head]:
+    def _run(
+        self, session: Session, batch: list[_Unit], *, grows: bool, careful: bool
+    ) -> tuple[Head, Head]:
         """Run units in a transaction, and commit that; see `_commit`.
 
         Args:
             session: where.
-            units: to run one after the other.
+            batch: the units to run one after the other.
+            grows: take in what is queued meanwhile.
             careful: have each refusal told where it belongs; there is one unit only.
 
         Raises:
@@ -277,23 +284,25 @@ class Writer:
         head = before
         waiting = Waiting(known)
         touched = False
-        for number, unit in enumerate(units):
+        for unit in self._units(batch, grows=grows):
             writing = Writing(session, self._database, head, unit.now, waiting, careful=careful)
             self._try(unit, writing)
-            if self._no_begin is not None:
-                raise self._no_begin
+            if session.no_begin is not None:
+                raise session.no_begin
             if unit.error is None:
                 head = writing.head
                 touched |= writing.touched
             elif writing.dirty:
-                if number or writing.doubtful:
+                if len(batch) > 1 or writing.doubtful:
                     raise _Undo
+                waiting.known.clear()
                 break
         if head == before:
             # Nothing that is sent would tell whether the head has moved.
             session.begin_now()
         if not touched:
             session.rollback()
+            self._remember(before, waiting.known)
             return before, before
         self._conclude(session, waiting, before, head, careful=careful)
         return before, head
@@ -302,8 +311,8 @@ class Writer:
         self, session: Session, waiting: Waiting, before: Head, head: Head, *, careful: bool
     ) -> None:
         """Commit what the units have written; see `_commit` and `_run`."""
-        changes = self._database.ending(session, waiting.rows, before, head)
         try:
+            changes = self._database.ending(session, waiting.rows, before, head)
             committed = session.conclude(changes)
         except Exception as error:
             lost = isinstance(error, DBAPIError) and error.connection_invalidated
@@ -313,27 +322,29 @@ class Writer:
             committed = lost and self._was_committed()
             if not committed:
                 raise
-        _check(committed)
-        if len(waiting.known) > _MOST_KNOWN:
-            waiting.known.clear()
-        self._seen = _Seen(head, waiting.known, time.monotonic() + FRESH_SECONDS)
+        if not committed:
+            raise _Moved
+        self._remember(head, waiting.known)
+
+    def _remember(self, head: Head, known: Known) -> None:
+        if len(known) > _MOST_KNOWN:
+            known.clear()
+        self._seen = _Seen(head, known, time.monotonic() + FRESH_SECONDS)
 
     def _begin(self, session: Session) -> tuple[Head, Known]:
         """Begin a transaction, or put that off; return the head, and what is known there."""
-        self._no_begin = None
+        session.no_begin = None
         seen, self._seen = self._seen, None
         is_fresh = seen is not None and time.monotonic() < seen.until
         if seen is None or not is_fresh or self._others_write or not self._database.remote:
             before = begin(session, lock=True)
-            self._others_write = seen is None or seen.head != before
+            if seen is not None:
+                self._others_write = seen.head != before
             return before, {} if seen is None or self._others_write else seen.known
 
         def catch_up() -> None:
-            try:
-                _check(begin(session, lock=True) == seen.head)
-            except BaseException as error:
-                self._no_begin = error
-                raise
+            if begin(session, lock=True) != seen.head:
+                raise _Moved
 
         session.put_off(catch_up)
         return seen.head, seen.known
@@ -378,7 +389,8 @@ class Writer:
     def _was_committed(self) -> bool:
         """Ask, over a new connection, whether the commit whose answer was lost has been made.
 
-        The lock that this takes is free once the lost transaction has ended, either way.
+        The lock that this takes is free once a transaction that held it has ended, either way. What
+        was still on its way then comes to nothing: see `Database.was_committed`.
 
         Raises:
             OutcomeUnknown: the database does not come back.
@@ -387,8 +399,7 @@ class Writer:
         while True:
             try:
                 self._session = session = self._database.connect_writer()
-                begin(session, lock=True)
-                committed = self._database.was_committed(session)
+                committed = self._database.was_committed(session, begin(session, lock=True))
                 session.rollback()
             except Exception as error:
                 self._disconnect()
@@ -402,12 +413,6 @@ class Writer:
         if self._session is not None:
             self._session.close()
             self._session = None
-
-
-def _check(stands: bool) -> None:  # noqa: FBT001 - it says what is checked
-    """Raise _Moved unless the head stands where it was taken to."""
-    if not stands:
-        raise _Moved
 
 
 def _again(error: StoreUnavailable) -> StoreUnavailable:
