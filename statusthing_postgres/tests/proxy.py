@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+from tests.units import SECONDS
+
 Fault = Callable[[], bool]
 """Told that a client has sent what commits, tells whether its connection breaks then."""
 
@@ -42,6 +44,7 @@ class Proxy:
     Attributes:
         before: breaks the connection instead of passing on what commits.
         after: passes it on, and breaks the connection before an answer comes.
+        late: keeps it until the client has given the connection up, and `deliver` is called.
         refusing: whether new connections are closed at once.
         cuts: how many connections were broken so far.
     """
@@ -56,8 +59,10 @@ class Proxy:
         ).geturl()
         self.before: Fault = lambda: False
         self.after: Fault = lambda: False
+        self.late: Fault = lambda: False
         self.refusing = False
         self.cuts = 0
+        self._go, self._delivered = threading.Event(), threading.Event()
 
     def serve(self) -> None:
         """Accept connections until `close`."""
@@ -70,6 +75,11 @@ class Proxy:
         """Accept no more."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+    def deliver(self) -> None:
+        """Pass on what is late, and return when the server has done with it."""
+        self._go.set()
+        assert self._delivered.wait(SECONDS)
 
     def _pass_on(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError):
@@ -96,13 +106,26 @@ class Proxy:
             if commit and self.after():
                 self.cuts += 1
                 client.shutdown(socket.SHUT_RDWR)  # first, so that no answer can slip through
-                server.sendall(data)
-                # The server acts on what was sent before it sees the end.
-                server.shutdown(socket.SHUT_WR)
-                while server.recv(65536):
+                _deliver(data, server)
+                return
+            if commit and self.late():
+                self.cuts += 1
+                while client.recv(65536):
                     pass
+                assert self._go.wait(SECONDS)
+                _deliver(data, server)
+                self._delivered.set()
                 return
             server.sendall(data)
+
+
+def _deliver(data: bytes, server: socket.socket) -> None:
+    """Send the last that a server gets, which acts on it before it sees the end."""
+    server.sendall(data)
+    server.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(OSError):  # the thread that copies the answers may close it first
+        while server.recv(65536):
+            pass
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:

@@ -112,6 +112,31 @@ def test_a_commit_without_an_answer_takes_effect_once(
     assert run(revisions(store)) == [*range(1, 41), 40]
 
 
+def test_what_was_given_up_takes_no_effect_later(
+    proxy: Proxy, store: PostgresStore, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement that was on its way when it was found not to have committed comes to nothing."""
+    run(write_all(store, ["a", "b", "c"], at_once=1))
+    runs = itertools.count(1)
+
+    def work(transaction: Transaction) -> None:
+        if next(runs) > 1:
+            raise LookupError  # so that nothing else moves the head either
+        add(item("late"))(transaction)
+
+    monkeypatch.setattr("statusthing_postgres.connection.Connection.answer_seconds", 0.5)
+    proxy.late = lambda: proxy.cuts == 0
+    with pytest.raises(LookupError):
+        run(store.write(work, now=NOW))
+    proxy.deliver()
+
+    assert proxy.cuts == 1
+    assert run(items(store)) == ["a", "b", "c"]
+    assert run(revisions(store)) == [1, 2, 3, 3]
+    run(store.write(add(item("d")), now=NOW))
+    assert run(revisions(store)) == [1, 2, 3, 4, 4]
+
+
 def test_an_unlogged_commit_without_an_answer_takes_effect(
     proxy: Proxy, store: PostgresStore, run: Run
 ) -> None:

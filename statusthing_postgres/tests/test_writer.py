@@ -338,14 +338,23 @@ def test_writes_in_a_row_take_one_statement_each(
         transaction.get(Item, "there")
         add(item(f"{transaction.revision}"))(transaction)
 
+    def fail(transaction: Transaction) -> None:
+        transaction.get(Item, "there")
+        raise LookupError
+
     executed.clear()
     for _ in range(5):
         run(filled.write(work, now=NOW))
-
     began = [text.split()[0] for text in executed]
     assert began == ["BEGIN", "SELECT", "WITH", "COMMIT", *["WITH"] * 4]
-    assert database.items() == [*"23456", "other", "there"]
-    assert database.revisions() == [1, 1, 1, *range(2, 7), 6]
+
+    with pytest.raises(LookupError):
+        run(filled.write(fail, now=NOW))
+    executed.clear()
+    run(filled.write(work, now=NOW))
+    assert [text.split()[0] for text in executed] == ["WITH"]
+    assert database.items() == [*"234567", "other", "there"]
+    assert database.revisions() == [1, 1, 1, *range(2, 8), 7]
 
 
 def test_a_writer_that_was_idle_asks_for_the_head_first(
@@ -382,6 +391,68 @@ def test_units_that_ran_on_an_old_head_run_again(
     assert runs[-2:] == [6, 7]
     assert database.items() == [*(f"mine {n}" for n in (2, 3, 4, 6, 7)), "other", "theirs", "there"]
     assert database.revisions() == [1, 1, 1, *range(2, 8), 7]
+
+
+def test_a_unit_that_fails_on_the_new_head_takes_no_others_with_it(
+    database: Database, filled: PostgresStore, run: Run
+) -> None:
+    """A batch that is run again has several units, of which the first may now be the one to go."""
+    rival = database.store()
+    run(rival.open())
+
+    def work(transaction: Transaction) -> None:
+        version = transaction.get(Item, "other").version
+        add(item("first"))(transaction)
+        assert transaction.find(Query(Item))
+        if version > 1:
+            raise LookupError
+
+    def read_and_add(transaction: Transaction) -> None:
+        transaction.get(Item, "other")
+        add(item(f"{transaction.revision}"))(transaction)
+
+    for _ in range(3):
+        run(filled.write(read_and_add, now=NOW))
+    run(rival.write(Unit(replacing(item("other", description="new", version=2))), now=NOW))
+    answers = run(together(filled, work, add(item("a")), add(item("b"))))
+    run(rival.close())
+
+    assert [type(answer) for answer in answers] == [LookupError, type(None), type(None)]
+    assert database.items() == [*"234", "a", "b", "other", "there"]
+    assert database.revisions() == [1, 1, 1, *range(2, 8), 7]
+
+
+def test_a_unit_that_takes_no_error_seriously_runs_on_the_new_head(
+    database: Database, filled: PostgresStore, run: Run
+) -> None:
+    """That the head has moved is no error of the unit, and it cannot keep it to itself."""
+    rival = database.store()
+    run(rival.open())
+    runs: list[int] = []
+
+    def work(transaction: Transaction) -> int:
+        runs.append(transaction.revision)
+        with contextlib.suppress(Exception):
+            transaction.find(Query(Item))
+        return transaction.revision
+
+    for n in range(3):
+        run(filled.write(add(item(f"{n}")), now=NOW))
+    run(rival.write(add(item("theirs")), now=NOW))
+
+    assert run(filled.write(work, now=NOW)) == 6
+    assert runs == [5, 6]
+    run(rival.close())
+
+
+def test_a_text_that_cannot_be_stored_fails_its_own_unit(
+    database: Database, filled: PostgresStore, run: Run
+) -> None:
+    """The others of its batch are served."""
+    answers = run(together(filled, add(item("a")), add(item("\ud800")), add(item("b"))))
+
+    assert isinstance(answers[1], Exception)
+    assert database.items() == ["a", "b", "other", "there"]
 
 
 def test_what_is_not_logged_is_not_written_on_an_old_head(

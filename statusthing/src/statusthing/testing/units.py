@@ -110,6 +110,31 @@ class Units:
         assert (client.ids(Item), client.ids(KeptAnswer), client.find(Change)) == ([], [], [])
         assert client.head() == 0
 
+    @rule(2, 3)
+    def test_units_that_raise_take_no_others_with_them(self, client: Client) -> None:
+        """Of units that come together, exactly those that were acknowledged are there."""
+        client.add(item("i"))
+
+        def work(number: int, *, fails: bool) -> Callable[[Transaction], int]:
+            def run(transaction: Transaction) -> int:
+                position = count_up(transaction)
+                if fails:
+                    raise LookupError(number)
+                return position
+
+            return run
+
+        async def together() -> list[Any]:
+            units = [work(number, fails=number % 3 != 0) for number in range(12)]
+            writes = [client.store.write(unit, now=NOW) for unit in units]
+            return await asyncio.gather(*writes, return_exceptions=True)
+
+        answers = client.run(together())
+
+        assert [answer for answer in answers if isinstance(answer, int)] == [0, 1, 2, 3]
+        assert client.read(lambda transaction: transaction.get(Item, "i")).position == 4
+        assert client.head() == 5
+
     @rule(2)
     def test_a_unit_that_raises_gives_back_what_it_took(self, client: Client) -> None:
         """Rolling back restores what the unit replaced and removed, the log's entries included."""
