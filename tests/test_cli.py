@@ -224,14 +224,18 @@ def test_the_log_is_json_where_nobody_watches(serve: Serve) -> None:
     """Each line on stderr is a JSON object; requests have a method, path, status and code."""
     with serve("--store=memory://") as server, server.http() as http:
         http.get("/healthz?token=secret")
+        http.get("/état")
         http.post(f"{ITEMS}GetItem", json={"itemId": "none"})
     lines = [json.loads(line) for line in server.log.read_text().splitlines()]
     requests = [line for line in lines if line["logger"] == "statusthing.request"]
 
     assert [(line["event"], line["code"]) for line in requests] == [
         ("GET /healthz 200", "ok"),
+        ("GET /état 404", "unimplemented"),
         (f"POST {ITEMS}GetItem 404", "not_found"),
     ]
+    time = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+    assert all(time.fullmatch(line["timestamp"]) for line in lines)
 
 
 def test_the_log_is_readable_on_a_terminal(tmp_path: Path) -> None:
