@@ -1,7 +1,7 @@
 """PostgreSQL as a store: for several processes, on several machines.
 
-* One connection of a process writes. Its transactions begin by locking the one row of the head,
-  which puts the writers of all processes in one line, in the order of the log.
+* One connection of a process writes. Its transactions lock the one row of the head, which puts the
+  writers of all processes in one line, in the order of the log.
 * Reads see one snapshot (REPEATABLE READ), on a few connections that threads keep: waiting for a
   server must not hold up the event loop.
 * Each commit that moves the head notifies the other processes, which listen while somebody waits.
