@@ -110,7 +110,7 @@ class Units:
         assert (client.ids(Item), client.ids(KeptAnswer), client.find(Change)) == ([], [], [])
         assert client.head() == 0
 
-    @rule(2, 3)
+    @rule(2)
     def test_units_that_raise_take_no_others_with_them(self, client: Client) -> None:
         """Of units that come together, exactly those that were acknowledged are there."""
         client.add(item("i"))
