@@ -27,7 +27,7 @@ from playwright.sync_api import (
 )
 from tests.chromium import find_chromium
 
-SECONDS = 10.0  # the bound of everything that is waited for
+SECONDS = 30.0  # the bound of everything that is waited for
 
 WIDE = 1280  # pixels
 NARROW = 390
