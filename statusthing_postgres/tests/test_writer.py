@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -193,6 +193,15 @@ def filled(store: PostgresStore, run: Run) -> PostgresStore:
     return store
 
 
+@pytest.fixture
+def rival(database: Database, run: Run) -> Iterator[PostgresStore]:
+    """Another store on the database, which writes too."""
+    store = database.store()
+    run(store.open())
+    yield store
+    run(store.close())
+
+
 @pytest.mark.parametrize(("change", "error", "says"), REFUSED.values(), ids=REFUSED)
 def test_a_unit_may_go_on_after_a_refusal(
     database: Database,
@@ -370,11 +379,9 @@ def test_a_writer_that_was_idle_asks_for_the_head_first(
 
 
 def test_units_that_ran_on_an_old_head_run_again(
-    database: Database, filled: PostgresStore, run: Run
+    database: Database, filled: PostgresStore, rival: PostgresStore, run: Run
 ) -> None:
     """What was run on the head that this writer left behind counts for nothing if others moved."""
-    rival = database.store()
-    run(rival.open())
     runs: list[int] = []
 
     def work(transaction: Transaction) -> None:
@@ -385,7 +392,6 @@ def test_units_that_ran_on_an_old_head_run_again(
         run(filled.write(work, now=NOW))
     run(rival.write(add(item("theirs")), now=NOW))
     run(together(filled, work, work))
-    run(rival.close())
 
     assert runs[:4] == [2, 3, 4, 5]
     assert runs[-2:] == [6, 7]
@@ -394,11 +400,9 @@ def test_units_that_ran_on_an_old_head_run_again(
 
 
 def test_a_unit_that_fails_on_the_new_head_takes_no_others_with_it(
-    database: Database, filled: PostgresStore, run: Run
+    database: Database, filled: PostgresStore, rival: PostgresStore, run: Run
 ) -> None:
     """A batch that is run again has several units, of which the first may now be the one to go."""
-    rival = database.store()
-    run(rival.open())
 
     def work(transaction: Transaction) -> None:
         version = transaction.get(Item, "other").version
@@ -415,7 +419,6 @@ def test_a_unit_that_fails_on_the_new_head_takes_no_others_with_it(
         run(filled.write(read_and_add, now=NOW))
     run(rival.write(Unit(replacing(item("other", description="new", version=2))), now=NOW))
     answers = run(together(filled, work, add(item("a")), add(item("b"))))
-    run(rival.close())
 
     assert [type(answer) for answer in answers] == [LookupError, type(None), type(None)]
     assert database.items() == [*"234", "a", "b", "other", "there"]
@@ -423,11 +426,9 @@ def test_a_unit_that_fails_on_the_new_head_takes_no_others_with_it(
 
 
 def test_a_unit_that_takes_no_error_seriously_runs_on_the_new_head(
-    database: Database, filled: PostgresStore, run: Run
+    filled: PostgresStore, rival: PostgresStore, run: Run
 ) -> None:
     """That the head has moved is no error of the unit, and it cannot keep it to itself."""
-    rival = database.store()
-    run(rival.open())
     runs: list[int] = []
 
     def work(transaction: Transaction) -> int:
@@ -442,7 +443,6 @@ def test_a_unit_that_takes_no_error_seriously_runs_on_the_new_head(
 
     assert run(filled.write(work, now=NOW)) == 6
     assert runs == [5, 6]
-    run(rival.close())
 
 
 def test_a_text_that_cannot_be_stored_fails_its_own_unit(
@@ -456,11 +456,9 @@ def test_a_text_that_cannot_be_stored_fails_its_own_unit(
 
 
 def test_what_is_not_logged_is_not_written_on_an_old_head(
-    database: Database, filled: PostgresStore, run: Run
+    database: Database, filled: PostgresStore, rival: PostgresStore, run: Run
 ) -> None:
     """Such a write moves no head, and is made on the one that is there all the same."""
-    rival = database.store()
-    run(rival.open())
     kept = KeptAnswer(id="k", created=NOW, updated=NOW, digest="", answer="{}", expires=NOW)
 
     def work(transaction: Transaction) -> int:
@@ -472,7 +470,6 @@ def test_what_is_not_logged_is_not_written_on_an_old_head(
     run(rival.write(add(item("theirs")), now=NOW))
 
     assert run(filled.write(work, now=NOW)) == 6
-    run(rival.close())
     assert database.rows("SELECT id FROM statusthing_kept_answers") == [("k",)]
 
 

@@ -126,7 +126,6 @@ class Session:
     def put_off(self, begin: Callable[[], object]) -> None:
         """Have `begin` called when there is something to execute, and not before."""
         self._put_off = begin
-        self.no_begin = None
 
     def begin_now(self) -> None:
         """Begin the transaction, if that was put off."""
@@ -144,6 +143,7 @@ class Session:
 
         That is one message to a server and back, if the driver can.
         """
+        self.no_begin = None
         text = self._begin()
         if self._together:
             self.run(f"{text}; {_prepare(statement, self._dialect).text}")

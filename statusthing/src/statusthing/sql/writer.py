@@ -333,7 +333,6 @@ class Writer:
 
     def _begin(self, session: Session) -> tuple[Head, Known]:
         """Begin a transaction, or put that off; return the head, and what is known there."""
-        session.no_begin = None
         seen, self._seen = self._seen, None
         is_fresh = seen is not None and time.monotonic() < seen.until
         if seen is None or not is_fresh or self._others_write or not self._database.remote:
