@@ -503,7 +503,7 @@ POSTGRES_LIMITS = {
     "one answer of the server": ANSWER_SECONDS,
     "one step of a migration": MIGRATION_SECONDS,
     "finding out about a commit whose answer was lost": SETTLE_SECONDS,
-    "taking it that nobody else has written since, before the head is asked for first": FRESH_SECONDS,
+    "taking it that nobody else has written since, before the head is asked for": FRESH_SECONDS,
     "any call, with all that it waits for": PostgresStore.patience_seconds,
     "pause before a server that was away is tried again": AWAY_SECONDS,
     "look at the head without a notification, while somebody waits": LISTEN_SECONDS,
