@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import random
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -258,7 +258,7 @@ class App:
     ) -> None:
         began = time.perf_counter()
         scope = self._proxies.seen_through(scope)
-        correlation_id.set(os.urandom(8).hex())
+        correlation_id.set(f"{random.getrandbits(64):016x}")
         secure = SECURE_TLS if scope.get("scheme") == "https" else SECURE
         if not self._is_public:
             secure = [*secure, NOINDEX]

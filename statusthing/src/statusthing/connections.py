@@ -102,11 +102,14 @@ class Connection(TCPServer):
 
     async def protocol_send(self, event: Event) -> None:
         """Take what the protocol has for the client, or news of the connection."""
-        if isinstance(event, Updated) and self.left:
-            return  # it would start the timer again
-        if isinstance(event, RawData) and self.writer.transport.is_closing():
-            return  # asyncio logs each attempt
-        await super().protocol_send(event)
+        if isinstance(event, Updated):
+            if not event.idle:
+                await self.idle_task.stop()
+            elif not self.left:
+                await self.idle_task.restart()
+        elif not (isinstance(event, RawData) and self.writer.transport.is_closing()):
+            # Or else asyncio logs each attempt.
+            await super().protocol_send(event)
 
     async def sweep(self, now: float) -> None:
         """End what is too slow; `now` is in seconds of the loop's clock."""

@@ -32,7 +32,7 @@ from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
 from hyperframe.frame import GoAwayFrame
 
 from statusthing import limits
-from statusthing.asgi import WHOLE, Scope, Send
+from statusthing.asgi import WHOLE, Scope
 from statusthing.exchange import Exchange, pieces
 from statusthing.frames import FrameGuard
 
@@ -58,18 +58,18 @@ class Http2Exchange(Exchange):
     @property
     def protocol(self) -> Http2Protocol:
         """The connection it came over."""
-        return cast("Http2Protocol", cast("Any", self.send).__self__)
+        return cast("Http2Protocol", cast("Any", self.tell).__self__)
 
     async def taken(self, size: int) -> None:
         """Open the window of the stream by what the application has taken."""
         await self.protocol.acknowledge(self.stream_id, size)
 
-    async def answer(self, scope: Scope, send: Send) -> None:
+    async def answer(self, scope: Scope) -> None:
         """Have the application answer, once there is room for an answer."""
         if self.protocol.is_full:
             await self.protocol.room(self)
         if not self.closed:
-            await super().answer(scope, send)
+            await super().answer(scope)
 
     async def receive(self) -> Any:
         """Take the next part of the request; its end is told once there is room for an answer.

@@ -52,11 +52,12 @@ class Role(enum.Enum):
     EDITOR = "ROLE_EDITOR"
     ADMIN = "ROLE_ADMIN"
 
+    def __init__(self, _: str) -> None:
+        self.rank = len(type(self).__members__)
+
     def __lt__(self, other: Role) -> bool:
-        return _RANKS[self] < _RANKS[other]
+        return self.rank < other.rank
 
-
-_RANKS = {role: rank for rank, role in enumerate(Role)}
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -20,7 +20,9 @@ import os
 import re
 import signal
 import socket
+import time
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import hypercorn.protocol
@@ -32,7 +34,7 @@ from statusthing.asgi import STOPPING, ASGIApp
 from statusthing.connections import Connection, Connections, accept, streams, sweep
 from statusthing.errors import StatusThingError, UserMistake
 from statusthing.exchange import Application
-from statusthing.http1 import Http1Exchange, Http1Protocol
+from statusthing.http1 import Http1Protocol
 from statusthing.http2 import Http2Exchange, Http2Protocol
 
 if TYPE_CHECKING:
@@ -163,12 +165,24 @@ def listen(addr: str) -> socket.socket:
     return listener
 
 
+class _Config(Config):
+    """Hypercorn's settings; it puts the date into words for each answer, we do once in a second."""
+
+    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
+        """Return the headers that every answer has."""
+        return self._at(int(time.time()), protocol)
+
+    @lru_cache(maxsize=2)  # noqa: B019 - there is one configuration
+    def _at(self, _: int, protocol: str) -> list[tuple[bytes, bytes]]:
+        return super().response_headers(protocol)
+
+
 def configuration() -> Config:
     """Hypercorn's settings, those that differ from its own or that we rely on.
 
     Its timeouts for startup, shutdown and grace belong to its own serving loop, which is not used.
     """
-    config = Config()
+    config = _Config()
     config.accesslog = None  # the application logs its requests itself
     config.errorlog = _log
     config.include_server_header = False
@@ -265,7 +279,6 @@ def _replace_classes() -> None:
     """Have Hypercorn use our classes, which it names in one place each, without a setting."""
     hypercorn.protocol.H11Protocol = Http1Protocol  # type: ignore[attr-defined]
     hypercorn.protocol.H2Protocol = Http2Protocol  # type: ignore[attr-defined,assignment]
-    hypercorn.protocol.h11.HTTPStream = Http1Exchange  # type: ignore[attr-defined,assignment]
     hypercorn.protocol.h2.HTTPStream = Http2Exchange  # type: ignore[attr-defined,assignment]
 
 
