@@ -19,7 +19,7 @@ from statusthing.model import Role
 __all__ = ["ANONYMOUS", "PERMISSIONS", "TRUSTED", "Access", "Origin", "Principal", "Role"]
 
 
-class Access(enum.Enum):
+class Access(enum.StrEnum):
     """Who may read items, statuses, notes and the pages that show them."""
 
     PUBLIC = "public"
@@ -140,7 +140,7 @@ PERMISSIONS: Mapping[str, Mapping[Access, Role]] = MappingProxyType(
 def permitted(principal: Principal, operation: str, access: Access = Access.PUBLIC) -> bool:
     """Return whether the principal may carry out the operation."""
     needed = PERMISSIONS.get(operation)
-    return needed is not None and principal.role >= needed[access]
+    return needed is not None and principal.role.rank >= needed[access].rank
 
 
 def require(principal: Principal, operation: str, access: Access = Access.PUBLIC) -> None:
