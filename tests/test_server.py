@@ -245,15 +245,17 @@ class Http2:
         self.authority = running.address
         self.flush()
 
-    def open(self, path: str, *, end: bool = False) -> int:
+    def open(
+        self, path: str, *, end: bool = False, te: str = "trailers", method: str = "POST"
+    ) -> int:
         """Begin a request; it leaves with the next flush."""
         stream = self.connection.get_next_available_stream_id()
         headers = [
-            (":method", "POST"),
+            (":method", method),
             (":scheme", "http"),
             (":authority", self.authority),
             (":path", path),
-            ("te", "trailers"),
+            *([("te", te)] if te else []),
         ]
         self.connection.send_headers(stream, headers, end_stream=end)
         return stream
@@ -297,6 +299,48 @@ def codes(calls: list[Any]) -> Counter[grpc.StatusCode]:
 
 
 # gRPC on long-lived connections
+
+
+@pytest.mark.parametrize("te", ["trailers", ""])
+def test_trailers_are_for_those_who_want_them(
+    start: Callable[..., Running], http2: Callable[[Running], Http2], te: str
+) -> None:
+    """A client that does not say that it takes trailers gets none (RFC 9110, section 6.5.1)."""
+    client = http2(start())
+    stream = client.open("/echo", end=True, te=te)
+    client.flush()
+    seen = []
+    for event in client.events():
+        seen.append(type(event))
+        if isinstance(event, h2.events.StreamEnded) and event.stream_id == stream:
+            break
+
+    assert (h2.events.TrailersReceived in seen) is bool(te)
+
+
+def test_there_are_no_websockets(
+    start: Callable[..., Running], http2: Callable[[Running], Http2]
+) -> None:
+    """CONNECT is refused, even as Hypercorn reads it and nobody should write it; nothing is logged.
+
+    https://github.com/pgjones/hypercorn/blob/0.18.0/src/hypercorn/protocol/h2.py
+    """
+    running = start()
+    client = http2(running)
+    client.connection.config.validate_outbound_headers = False
+    client.connection.config.normalize_outbound_headers = False
+    refused = client.open("/echo", end=True, method="connect")
+    other = client.open("/echo", end=True)
+    client.flush()
+
+    resets = []
+    for event in client.events():
+        if isinstance(event, h2.events.StreamReset):
+            resets.append(event.stream_id)
+        if isinstance(event, h2.events.StreamEnded) and event.stream_id == other:
+            break
+    assert resets == [refused]
+    assert running.stop() == (0, "closed\n", "")
 
 
 def test_a_connection_serves_more_than_a_thousand_calls(start: Callable[..., Running]) -> None:

@@ -19,7 +19,7 @@ from statusthing.model import Role
 __all__ = ["ANONYMOUS", "PERMISSIONS", "TRUSTED", "Access", "Origin", "Principal", "Role"]
 
 
-class Access(enum.StrEnum):
+class Access(enum.Enum):
     """Who may read items, statuses, notes and the pages that show them."""
 
     PUBLIC = "public"

@@ -107,9 +107,10 @@ class Connection(TCPServer):
                 await self.idle_task.stop()
             elif not self.left:
                 await self.idle_task.restart()
-        elif not (isinstance(event, RawData) and self.writer.transport.is_closing()):
-            # Or else asyncio logs each attempt.
-            await super().protocol_send(event)
+            return
+        if isinstance(event, RawData) and self.writer.transport.is_closing():
+            return  # asyncio logs each attempt
+        await super().protocol_send(event)
 
     async def sweep(self, now: float) -> None:
         """End what is too slow; `now` is in seconds of the loop's clock."""
@@ -140,8 +141,11 @@ class Connection(TCPServer):
 
     def _spawn(self, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do something that is not to be waited for, because the client may not be reading."""
-        with suppress(RuntimeError):  # the connection is just ending
-            self._task_group.spawn(call)
+        work = call()
+        try:
+            self._task_group.spawn(lambda: work)
+        except RuntimeError:  # the connection is just ending
+            work.close()
 
 
 Connections = dict[asyncio.Task[Any], "Connection | None"]

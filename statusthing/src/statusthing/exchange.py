@@ -168,13 +168,16 @@ class Exchange(ABC):
     async def send(self, message: Any) -> None:
         """Take the next part of the answer; this is the application's `send`.
 
+        What follows the last part is ignored, as ASGI has it.
+
         Raises:
             RuntimeError: it is another part's turn.
         """
         part = message["type"]
+        if not self._turn:
+            return
         if part != self._turn:
-            text = f"the application sends {part} where {self._turn or 'nothing'} is to follow"
-            raise RuntimeError(text)
+            raise RuntimeError(f"the application sends {part} where {self._turn} is to follow")
         if part == _START:
             status = int(message["status"])
             headers = build_and_validate_headers(message.get("headers", ()))

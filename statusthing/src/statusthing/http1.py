@@ -28,8 +28,8 @@ _VERSIONS = frozenset({"1.0", "1.1"})
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
 _URL = re.compile(rb"https?://([^/?#]*)(/.*)?", re.IGNORECASE)
 _FRAMING = frozenset({b"connection", b"content-length", b"transfer-encoding"})
-_LINES = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\x80-\xff]*\r\n)*")
-"""Headers, RFC 9110, section 5."""
+_LINES = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+\0 [\t\x20-\x7e\x80-\xff]*\r\n)*")
+"""Headers, RFC 9110, section 5, with NUL in place of the colon, which a name might have inside."""
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]+)(?::[0-9]*)?")
 """A host with or without a port, RFC 3986, section 3.2; no comma, so that it is not a list."""
 
@@ -84,7 +84,7 @@ class Http1Exchange(Exchange):
             if not self._whole:
                 headers = [*message.get("headers", ()), (b"connection", b"close")]
                 message = {**message, "headers": headers}
-        elif not message.get("more_body"):
+        elif message["type"] == "http.response.body" and not message.get("more_body"):
             await super().send({**message, "more_body": True})
             await self._drop_the_rest(limits.DROPPED_SECONDS)
             message = {"type": "http.response.body"}
@@ -143,13 +143,13 @@ class Http1Protocol(H11Protocol):
         """
         headers = [*response.headers, *self.config.response_headers("h11")]
         framing = [pair for pair in headers if pair[0].lower() in _FRAMING]
-        lines = b"".join([b"%b: %b\r\n" % pair for pair in headers if pair not in framing])
-        one_each = lines.count(b"\n") == len(headers) - len(framing)
-        if not (one_each and _LINES.fullmatch(lines)):
+        others = [pair for pair in headers if pair[0].lower() not in _FRAMING]
+        lines = b"".join([b"%b\0 %b\r\n" % pair for pair in others])
+        if lines.count(b"\n") > len(others) or not _LINES.fullmatch(lines):
             framing, lines = headers, b""
         await self._send_h11_event(h11.Response(status_code=response.status_code, headers=framing))
         if self._held:
-            self._held = self._held.removesuffix(b"\r\n") + lines + b"\r\n"
+            self._held = self._held.removesuffix(b"\r\n") + lines.replace(b"\0", b":") + b"\r\n"
 
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
         """Send the head of an answer together with what follows, if that follows at once.

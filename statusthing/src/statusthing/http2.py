@@ -412,7 +412,7 @@ def _is_well_formed(request: RequestReceived) -> bool:
     pseudo = dict(request.headers or ())
     method = pseudo.get(b":method", b"")
     return bool(
-        method != b"CONNECT"
+        method.upper() != b"CONNECT"
         and _METHOD.fullmatch(method)
         and _TARGET.fullmatch(pseudo.get(b":path", b""))
     )

@@ -183,8 +183,6 @@ def configuration() -> Config:
     Its timeouts for startup, shutdown and grace belong to its own serving loop, which is not used.
     """
     config = _Config()
-    config.accesslog = None  # the application logs its requests itself
-    config.errorlog = _log
     config.include_server_header = False
     config.include_date_header = True
     config.keep_alive_timeout = limits.IDLE_SECONDS
@@ -195,11 +193,6 @@ def configuration() -> Config:
     # It is meant against rapid resets, https://github.com/pgjones/hypercorn/issues/146, for which
     # `statusthing.http2.Http2Protocol.handle_reset` stands in.
     config.keep_alive_max_requests = 2**31
-    # With a bound, a call whose application does not read its body stops the reading of the whole
-    # connection: `put` waits in the task that reads for all streams. 0 is no bound; the exchanges
-    # bound what waits for the application.
-    # https://github.com/pgjones/hypercorn/blob/0.18.0/src/hypercorn/asyncio/task_group.py
-    config.max_app_queue_size = 0
     return config
 
 
