@@ -45,6 +45,9 @@ class Role(enum.Enum):
     """What somebody may do; each role includes the ones before it. Values are the wire's names.
 
     The order is the wire's numbering, from 0.
+
+    Attributes:
+        rank: its place in that order.
     """
 
     ANYBODY = "ROLE_UNSPECIFIED"
